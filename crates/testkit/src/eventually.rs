@@ -10,11 +10,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 /// `bound`. A probe answers `bool` or `Option<T>`. Under paused tokio time the waiting costs nothing.
 ///
 /// The macro [`eventually!`](crate::eventually!) says where it stood, too.
-pub async fn eventually<Probe, Answer, Found>(
-    what: &str,
-    bound: Duration,
-    mut probe: Probe,
-) -> Found
+pub async fn eventually<Probe, Answer, Found>(what: &str, bound: Duration, mut probe: Probe) -> Found
 where
     Probe: AsyncFnMut() -> Answer,
     Answer: Outcome<Found>,
@@ -58,12 +54,7 @@ impl<T> Outcome<T> for Option<T> {
 #[macro_export]
 macro_rules! eventually {
     ($bound:expr, $what:literal, $probe:expr) => {
-        $crate::eventually(
-            concat!($what, " (", file!(), ":", line!(), ")"),
-            $bound,
-            async || $probe,
-        )
-        .await
+        $crate::eventually(concat!($what, " (", file!(), ":", line!(), ")"), $bound, async || $probe).await
     };
     ($bound:expr, $probe:expr) => {
         $crate::eventually(

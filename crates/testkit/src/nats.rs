@@ -40,10 +40,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            config: String::new(),
-            sync_interval: "always".to_owned(),
-        }
+        Self { config: String::new(), sync_interval: "always".to_owned() }
     }
 }
 
@@ -63,27 +60,15 @@ impl NatsServer {
     /// Starts a server with more configuration, for example users and their permissions.
     #[must_use]
     pub fn start_with(config: &str) -> Self {
-        Self::start_options(Options {
-            config: config.to_owned(),
-            ..Options::default()
-        })
+        Self::start_options(Options { config: config.to_owned(), ..Options::default() })
     }
 
     /// Starts a server with these options.
     #[must_use]
     pub fn start_options(options: Options) -> Self {
-        let folder = tempfile::Builder::new()
-            .prefix("millrace-nats-")
-            .tempdir()
-            .expect("a folder");
+        let folder = tempfile::Builder::new().prefix("millrace-nats-").tempdir().expect("a folder");
         let name = format!("test-{}", uuid::Uuid::new_v4().simple());
-        let mut server = Self {
-            process: Mutex::new(None),
-            port: 0,
-            name,
-            options,
-            folder,
-        };
+        let mut server = Self { process: Mutex::new(None), port: 0, name, options, folder };
         server.port = server.launch(None);
         server
     }
@@ -115,10 +100,7 @@ impl NatsServer {
     pub fn restart(&self) {
         self.kill();
         let port = self.launch(Some(self.port));
-        assert_eq!(
-            port, self.port,
-            "the restarted server must listen where it did"
-        );
+        assert_eq!(port, self.port, "the restarted server must listen where it did");
     }
 
     /// SIGSTOP: connections stay open and nothing answers, as when a machine hangs.
@@ -144,9 +126,7 @@ impl NatsServer {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Process>> {
-        self.process
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.process.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Starts the process and waits until the server that answers on its port is this one.
@@ -169,10 +149,7 @@ impl NatsServer {
             .expect("start nats-server");
         let pid = child.id();
         let reaper = Reaper::watch(pid, "KILL", folder);
-        *self.lock() = Some(Process {
-            child,
-            _reaper: reaper,
-        });
+        *self.lock() = Some(Process { child, _reaper: reaper });
 
         let deadline = Instant::now() + READY_WITHIN;
         loop {
@@ -182,10 +159,7 @@ impl NatsServer {
             {
                 return listening;
             }
-            let ended = self
-                .lock()
-                .as_mut()
-                .and_then(|process| process.child.try_wait().ok().flatten());
+            let ended = self.lock().as_mut().and_then(|process| process.child.try_wait().ok().flatten());
             if let Some(status) = ended {
                 panic!("nats-server ended ({status}):\n{}", self.log());
             }
@@ -201,10 +175,7 @@ impl NatsServer {
     fn config(&self, port: Option<u16>) -> String {
         let folder = self.folder.path().display();
         let port = port.map_or_else(|| "-1".to_owned(), |port| port.to_string());
-        let Options {
-            config,
-            sync_interval,
-        } = &self.options;
+        let Options { config, sync_interval } = &self.options;
         format!(
             "server_name: \"{name}\"\n\
              listen: \"127.0.0.1:{port}\"\n\
@@ -229,13 +200,10 @@ fn listening_port(folder: &Path, pid: u32) -> Option<u16> {
     struct Ports {
         nats: Vec<String>,
     }
-    let file = std::fs::read_dir(folder)
-        .ok()?
-        .filter_map(Result::ok)
-        .find(|entry| {
-            let name = entry.file_name();
-            name.to_string_lossy().ends_with(&format!("_{pid}.ports"))
-        })?;
+    let file = std::fs::read_dir(folder).ok()?.filter_map(Result::ok).find(|entry| {
+        let name = entry.file_name();
+        name.to_string_lossy().ends_with(&format!("_{pid}.ports"))
+    })?;
     let ports: Ports = serde_json::from_slice(&std::fs::read(file.path()).ok()?).ok()?;
     ports.nats.first()?.rsplit(':').next()?.parse().ok()
 }
@@ -267,18 +235,10 @@ pub fn binary() -> &'static Path {
         if let Some(named) = std::env::var_os("MILLRACE_NATS_SERVER") {
             return PathBuf::from(named);
         }
-        let candidates = [
-            workspace_root().join(".tools/nats-server"),
-            PathBuf::from("nats-server"),
-        ];
-        let found = candidates
-            .into_iter()
-            .find(|path| version(path).is_some_and(|found| found >= FLOOR));
+        let candidates = [workspace_root().join(".tools/nats-server"), PathBuf::from("nats-server")];
+        let found = candidates.into_iter().find(|path| version(path).is_some_and(|found| found >= FLOOR));
         found.unwrap_or_else(|| {
-            panic!(
-                "no nats-server {}.{} or newer in .tools/ or on PATH: run `make setup`",
-                FLOOR.0, FLOOR.1
-            )
+            panic!("no nats-server {}.{} or newer in .tools/ or on PATH: run `make setup`", FLOOR.0, FLOOR.1)
         })
     })
 }

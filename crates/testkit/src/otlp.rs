@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use tokio::runtime::{Builder, Runtime};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
@@ -24,7 +24,8 @@ use tonic::{Request, Response, Status};
 pub struct OtlpReceiver {
     address: SocketAddr,
     spans: Spans,
-    server: JoinHandle<()>,
+    // Its own, because a test that shuts its exporter down blocks the thread that it runs on.
+    runtime: Option<Runtime>,
 }
 
 type Spans = Arc<Mutex<Vec<Span>>>;
@@ -56,27 +57,20 @@ pub struct Span {
 
 impl OtlpReceiver {
     /// Listens on a loopback port of its own.
-    pub async fn start() -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0))
-            .await
-            .expect("bind a loopback port");
+    #[must_use]
+    pub fn start() -> Self {
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("bind a loopback port");
+        listener.set_nonblocking(true).expect("a listener for tokio");
         let address = listener.local_addr().expect("the bound address");
         let spans = Spans::default();
-        let service = TraceServiceServer::new(Collector {
-            spans: Arc::clone(&spans),
-        });
-        let server = tokio::spawn(async move {
+        let service = TraceServiceServer::new(Collector { spans: Arc::clone(&spans) });
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+        runtime.spawn(async move {
+            let listener = TcpListener::from_std(listener).expect("a listener for tokio");
             let serving = Server::builder().add_service(service);
-            serving
-                .serve_with_incoming(TcpListenerStream::new(listener))
-                .await
-                .expect("serve OTLP");
+            serving.serve_with_incoming(TcpListenerStream::new(listener)).await.expect("serve OTLP");
         });
-        Self {
-            address,
-            spans,
-            server,
-        }
+        Self { address, spans, runtime: Some(runtime) }
     }
 
     /// What to configure as `MILLRACE_OTLP_ENDPOINT`.
@@ -103,10 +97,8 @@ impl OtlpReceiver {
     /// Waits until a span of this name has arrived, and gives it.
     pub async fn span_named(&self, name: &str, bound: Duration) -> Span {
         let what = format!("a span named {name:?}");
-        crate::eventually(&what, bound, async || {
-            self.spans().into_iter().find(|span| span.name == name)
-        })
-        .await
+        crate::eventually(&what, bound, async || self.spans().into_iter().find(|span| span.name == name))
+            .await
     }
 
     /// Waits until the trace, drawn as by [`tree`], is exactly `expected`; else panics with both.
@@ -127,7 +119,10 @@ impl OtlpReceiver {
 
 impl Drop for OtlpReceiver {
     fn drop(&mut self) {
-        self.server.abort();
+        // Dropping a runtime blocks, which is not allowed inside another one.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 
@@ -139,10 +134,7 @@ pub fn tree(spans: &[Span]) -> String {
     ordered.sort_by_key(|span| span.start_unix_nano);
     let is_known = |id: &str| ordered.iter().any(|span| span.span_id == id);
     let mut text = String::new();
-    for root in ordered
-        .iter()
-        .filter(|span| !is_known(&span.parent_span_id))
-    {
+    for root in ordered.iter().filter(|span| !is_known(&span.parent_span_id)) {
         draw(root, &ordered, 0, &mut text);
     }
     text
@@ -152,10 +144,7 @@ fn draw(span: &Span, all: &[&Span], depth: usize, text: &mut String) {
     text.push_str(&"  ".repeat(depth));
     text.push_str(&span.name);
     text.push('\n');
-    for child in all
-        .iter()
-        .filter(|child| child.parent_span_id == span.span_id)
-    {
+    for child in all.iter().filter(|child| child.parent_span_id == span.span_id) {
         draw(child, all, depth + 1, text);
     }
 }
@@ -204,10 +193,7 @@ fn read(span: wire::Span, resource: BTreeMap<String, String>) -> Span {
 }
 
 fn attributes(pairs: Vec<KeyValue>) -> BTreeMap<String, String> {
-    pairs
-        .into_iter()
-        .map(|pair| (pair.key, text(pair.value.unwrap_or_default())))
-        .collect()
+    pairs.into_iter().map(|pair| (pair.key, text(pair.value.unwrap_or_default()))).collect()
 }
 
 fn text(value: AnyValue) -> String {

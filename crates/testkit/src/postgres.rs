@@ -41,59 +41,33 @@ impl Postgres {
         let mut createdb = self.client("createdb");
         createdb.args(["--template", "template0", "--encoding", "UTF8", &name]);
         expect_success("createdb", run(createdb));
-        format!(
-            "postgres://postgres@localhost/{name}?host={}",
-            self.folder.display()
-        )
+        format!("postgres://postgres@localhost/{name}?host={}", self.folder.display())
     }
 
     fn launch() -> Self {
         let binaries = binaries();
-        let folder = tempfile::Builder::new()
-            .prefix("millrace-pg-")
-            .tempdir_in("/tmp")
-            .expect("a folder")
-            .keep();
+        let folder =
+            tempfile::Builder::new().prefix("millrace-pg-").tempdir_in("/tmp").expect("a folder").keep();
         if let Some((user, group)) = unprivileged_owner() {
             std::os::unix::fs::chown(&folder, Some(user), Some(group)).expect("chown the folder");
         }
-        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700))
-            .expect("chmod the folder");
+        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700)).expect("chmod the folder");
 
         let cluster = folder.join("cluster");
         let mut initdb = unprivileged(&binaries.join("initdb"));
-        initdb.args([
-            "--username=postgres",
-            "--auth=trust",
-            "--encoding=UTF8",
-            "--locale=C",
-            "--no-sync",
-        ]);
+        initdb.args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"]);
         initdb.arg("--pgdata").arg(&cluster).current_dir(&folder);
         expect_success("initdb", run(initdb));
 
         let log = folder.join("server.log");
         let mut postgres = unprivileged(&binaries.join("postgres"));
-        postgres
-            .arg("-D")
-            .arg(&cluster)
-            .arg("-k")
-            .arg(&folder)
-            .args(["-c", "listen_addresses="]);
-        postgres
-            .current_dir(&folder)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null());
+        postgres.arg("-D").arg(&cluster).arg("-k").arg(&folder).args(["-c", "listen_addresses="]);
+        postgres.current_dir(&folder).stdin(Stdio::null()).stdout(Stdio::null());
         postgres.stderr(std::fs::File::create(&log).expect("open the log"));
         let mut child = postgres.spawn().expect("start postgres");
         // SIGQUIT is PostgreSQL's immediate shutdown.
         let reaper = Reaper::watch(child.id(), "QUIT", &folder);
-        let server = Self {
-            binaries,
-            folder,
-            databases: AtomicU32::new(0),
-            _reaper: reaper,
-        };
+        let server = Self { binaries, folder, databases: AtomicU32::new(0), _reaper: reaper };
 
         let deadline = Instant::now() + READY_WITHIN;
         loop {
@@ -113,10 +87,7 @@ impl Postgres {
 
     fn client(&self, program: &str) -> Command {
         let mut command = Command::new(self.binaries.join(program));
-        command
-            .arg("--host")
-            .arg(&self.folder)
-            .args(["--username", "postgres"]);
+        command.arg("--host").arg(&self.folder).args(["--username", "postgres"]);
         command
     }
 }
@@ -127,12 +98,7 @@ fn binaries() -> PathBuf {
         .into_iter()
         .flatten()
         .filter_map(Result::ok)
-        .filter_map(|entry| {
-            Some((
-                entry.file_name().to_str()?.parse().ok()?,
-                entry.path().join("bin"),
-            ))
-        })
+        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin"))))
         .filter(|(_, folder)| folder.join("initdb").exists())
         .collect();
     installed.sort();
@@ -141,9 +107,7 @@ fn binaries() -> PathBuf {
         let path = std::env::var_os("PATH")?;
         std::env::split_paths(&path).find(|folder| folder.join("initdb").exists())
     };
-    newest
-        .or_else(on_path)
-        .expect("PostgreSQL is not installed: run `make setup`")
+    newest.or_else(on_path).expect("PostgreSQL is not installed: run `make setup`")
 }
 
 /// PostgreSQL refuses to run as root, so as root it runs as the distribution's user for it.
@@ -152,11 +116,7 @@ fn unprivileged(program: &Path) -> Command {
         return Command::new(program);
     };
     let mut command = Command::new("setpriv");
-    command
-        .arg(format!("--reuid={user}"))
-        .arg(format!("--regid={group}"))
-        .arg("--clear-groups")
-        .arg(program);
+    command.arg(format!("--reuid={user}")).arg(format!("--regid={group}")).arg("--clear-groups").arg(program);
     command
 }
 
@@ -166,29 +126,16 @@ fn unprivileged_owner() -> Option<(u32, u32)> {
         return None;
     }
     let accounts = std::fs::read_to_string("/etc/passwd").expect("read the accounts");
-    let fields = accounts
-        .lines()
-        .map(|line| line.split(':').collect::<Vec<_>>());
-    let account = fields
-        .into_iter()
-        .find(|fields| fields.first() == Some(&"postgres"));
+    let fields = accounts.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let account = fields.into_iter().find(|fields| fields.first() == Some(&"postgres"));
     let account = account.expect("no user `postgres`: run `make setup`");
-    Some((
-        account[2].parse().expect("a user id"),
-        account[3].parse().expect("a group id"),
-    ))
+    Some((account[2].parse().expect("a user id"), account[3].parse().expect("a group id")))
 }
 
 fn run(mut command: Command) -> Output {
-    command
-        .output()
-        .unwrap_or_else(|error| panic!("{command:?}: {error}"))
+    command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"))
 }
 
 fn expect_success(what: &str, output: Output) {
-    assert!(
-        output.status.success(),
-        "{what} failed: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{what} failed: {}", String::from_utf8_lossy(&output.stderr));
 }

@@ -16,9 +16,7 @@ fn greeting(server: &NatsServer) -> std::io::Result<String> {
 /// One request to the JetStream API over the plain protocol, and the server's answer up to `needle`.
 fn request(server: &NatsServer, subject: &str, body: &str, needle: &str) -> String {
     let mut stream = TcpStream::connect(server.address()).unwrap();
-    stream
-        .set_read_timeout(Some(Duration::from_secs(5)))
-        .unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     let length = body.len();
     write!(
         stream,
@@ -48,29 +46,16 @@ fn a_killed_server_is_gone_and_comes_back_on_its_store_and_port() {
     let server = NatsServer::start();
     let address = server.address();
     let stream = r#"{"name":"KEPT","subjects":["kept.>"],"storage":"file"}"#;
-    let created = request(
-        &server,
-        "$JS.API.STREAM.CREATE.KEPT",
-        stream,
-        "stream_create_response",
-    );
+    let created = request(&server, "$JS.API.STREAM.CREATE.KEPT", stream, "stream_create_response");
     assert!(!created.contains("\"error\""), "{created}");
 
     server.kill();
     assert_eq!(server.pid(), None);
-    assert!(
-        greeting(&server).is_err(),
-        "a killed server must not answer"
-    );
+    assert!(greeting(&server).is_err(), "a killed server must not answer");
 
     server.restart();
     assert_eq!(server.address(), address);
-    let info = request(
-        &server,
-        "$JS.API.STREAM.INFO.KEPT",
-        "",
-        "stream_info_response",
-    );
+    let info = request(&server, "$JS.API.STREAM.INFO.KEPT", "", "stream_info_response");
     assert!(info.contains("\"name\":\"KEPT\""), "{info}");
 }
 
@@ -85,22 +70,15 @@ fn a_paused_server_says_nothing_until_it_is_resumed() {
 
 #[test]
 fn more_configuration_is_used() {
-    let server =
-        NatsServer::start_with("authorization { users: [ { user: one, password: two } ] }");
-    assert!(
-        greeting(&server)
-            .unwrap()
-            .contains("\"auth_required\":true")
-    );
+    let server = NatsServer::start_with("authorization { users: [ { user: one, password: two } ] }");
+    assert!(greeting(&server).unwrap().contains("\"auth_required\":true"));
 }
 
 #[test]
 #[should_panic(expected = "nats-server ended")]
 fn a_server_that_refuses_its_configuration_fails_the_test_with_its_log() {
-    let _ = NatsServer::start_options(Options {
-        sync_interval: "sometimes".to_owned(),
-        ..Options::default()
-    });
+    let _ =
+        NatsServer::start_options(Options { sync_interval: "sometimes".to_owned(), ..Options::default() });
 }
 
 #[test]

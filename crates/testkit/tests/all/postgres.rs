@@ -2,15 +2,8 @@ use millrace_testkit::Postgres;
 use std::process::Command;
 
 fn psql(url: &str, statement: &str) -> String {
-    let output = Command::new("psql")
-        .args(["-X", "-A", "-t", "-c", statement, url])
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let output = Command::new("psql").args(["-X", "-A", "-t", "-c", statement, url]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 

@@ -1,0 +1,143 @@
+//! Setting up logs and traces for one process.
+
+use crate::export::{Exporter, exporter};
+use std::io::IsTerminal;
+use std::time::Duration;
+use tracing::Subscriber;
+use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::{Layer, Registry, fmt};
+
+/// What a process says about itself, and where to.
+#[derive(Debug, Clone)]
+pub struct TelemetryConfig {
+    /// `service.name` of the process: one per process, also where several services share it; which
+    /// service a span belongs to is its attribute [`names::attribute::MILLRACE_SERVICE`](crate::names).
+    pub service_name: String,
+    /// OTLP over gRPC, for example `http://localhost:4317` (plain HTTP/2; a collector beside the process
+    /// adds TLS). None: traces are off.
+    pub endpoint: Option<String>,
+    /// How log lines look.
+    pub log_format: LogFormat,
+    /// Which log lines are written, as a `tracing` filter: `info`, `info,millrace_runtime=debug`.
+    pub log_filter: String,
+    /// `deployment.environment.name`: the one environment value of the installation.
+    pub environment: String,
+}
+
+/// How log lines look; both go to standard error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// One readable line an event, coloured on a terminal.
+    #[default]
+    Human,
+    /// One JSON object an event.
+    Json,
+}
+
+/// Why telemetry could not be set up. Each is a mistake in the configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The log filter does not parse.
+    #[error("the log filter {filter:?} is not one: {source}")]
+    LogFilter {
+        /// What was configured.
+        filter: String,
+        /// What is wrong with it.
+        source: tracing_subscriber::filter::ParseError,
+    },
+    /// The endpoint is not a URL that traces can be sent to.
+    #[error("the OTLP endpoint {endpoint:?} cannot be used: {reason}")]
+    Endpoint {
+        /// What was configured.
+        endpoint: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The exporter's own thread did not start.
+    #[error("the trace exporter could not start its thread")]
+    Thread(#[source] std::io::Error),
+    /// [`init`] was called twice, or something else installed a subscriber.
+    #[error("logging is already set up in this process")]
+    AlreadySet(#[source] tracing::subscriber::SetGlobalDefaultError),
+    /// Traces could not be sent before the bound.
+    #[error("traces could not be sent to the collector within {bound:?}: {reason}")]
+    Flush {
+        /// How long was tried.
+        bound: Duration,
+        /// What the exporter says.
+        reason: String,
+    },
+}
+
+/// Sets up logs and, where an endpoint is configured, traces for the whole process.
+///
+/// # Errors
+/// A configuration that cannot be used, or a second call in the same process.
+pub fn init(config: &TelemetryConfig) -> Result<Guard, TelemetryError> {
+    let (subscriber, guard) = subscriber(config)?;
+    tracing::subscriber::set_global_default(subscriber).map_err(TelemetryError::AlreadySet)?;
+    Ok(guard)
+}
+
+/// What [`init`] installs, for a caller that installs it itself: a test, for its own thread.
+///
+/// # Errors
+/// A configuration that cannot be used.
+pub fn subscriber(
+    config: &TelemetryConfig,
+) -> Result<(impl Subscriber + Send + Sync + for<'a> LookupSpan<'a> + 'static, Guard), TelemetryError> {
+    let (traces, exporter) = exporter(config)?.unzip();
+    let subscriber = Registry::default().with(traces).with(log_lines(config)?);
+    Ok((subscriber, Guard { exporter }))
+}
+
+fn log_lines<S>(config: &TelemetryConfig) -> Result<impl Layer<S> + use<S>, TelemetryError>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let filter = EnvFilter::try_new(&config.log_filter)
+        .map_err(|source| TelemetryError::LogFilter { filter: config.log_filter.clone(), source })?;
+    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let lines = match config.log_format {
+        LogFormat::Human => lines.compact().boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
+    };
+    Ok(lines.with_filter(filter))
+}
+
+/// Keeps the exporter alive. Dropping it sends what is still queued, within a bound.
+#[derive(Debug)]
+#[must_use = "traces are sent only while the guard lives"]
+pub struct Guard {
+    exporter: Option<Exporter>,
+}
+
+impl Guard {
+    /// How long a shutdown waits for a collector that does not answer.
+    pub const BOUND: Duration = Duration::from_secs(5);
+
+    /// Sends every finished span now.
+    ///
+    /// # Errors
+    /// The collector did not take them.
+    pub fn flush(&self) -> Result<(), TelemetryError> {
+        self.exporter.as_ref().map_or(Ok(()), Exporter::flush)
+    }
+
+    /// Sends what is queued and stops; the same as a drop, but says how it went.
+    ///
+    /// # Errors
+    /// The collector did not take the rest within [`Guard::BOUND`].
+    pub fn shutdown(mut self) -> Result<(), TelemetryError> {
+        self.exporter.take().map_or(Ok(()), |exporter| exporter.shutdown(Self::BOUND))
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        // Too late to report: the process ends. `shutdown` is there for who wants to know.
+        let _ = self.exporter.take().map(|exporter| exporter.shutdown(Self::BOUND));
+    }
+}

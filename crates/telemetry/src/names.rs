@@ -1,0 +1,131 @@
+//! Span and attribute names, each once. Dots are the OpenTelemetry registry's (messaging 1.44,
+//! generative AI 1.41, CI/CD and VCS 1.44); what is ours begins with `millrace.`.
+//!
+//! In a span macro a constant stands in braces: `info_span!("process", { attribute::TASK_ID } = %task)`.
+
+/// Names of spans.
+pub mod span {
+    /// A decision changed the status of a task.
+    pub const STATE_TRANSITION: &str = "agent.state.transition";
+    /// The validator looked at a pull request and gave its verdict.
+    pub const VERIFY: &str = "agent.verify";
+    /// A rule of the process was broken: a refused transition, a contract, a tool out of its phase.
+    pub const PROCESS_VIOLATION: &str = "process.violation";
+
+    /// The name of a messaging span, `<operation> <destination template>`. The template and not the
+    /// subject, which carries a task id and would give each task names of its own.
+    #[must_use]
+    pub fn messaging(operation: &str, destination_template: &str) -> String {
+        format!("{operation} {destination_template}")
+    }
+
+    /// The name of a model call's span, `<operation> <model>`, for example `chat gpt-5.4`.
+    #[must_use]
+    pub fn model_call(operation: &str, model: &str) -> String {
+        format!("{operation} {model}")
+    }
+}
+
+/// Values that the registry fixes for some attributes.
+pub mod value {
+    /// [`super::attribute::MESSAGING_SYSTEM`]; not in the registry's list, which allows own values.
+    pub const NATS: &str = "nats";
+    /// Operation name and type of an append; span kind `producer`.
+    pub const SEND: &str = "send";
+    /// Operation name and type of handling one message; span kind `consumer`.
+    pub const PROCESS: &str = "process";
+    /// Operation name and type of an acknowledgement; span kind `client`.
+    pub const SETTLE: &str = "settle";
+}
+
+/// Names of attributes.
+pub mod attribute {
+    /// The service whose span this is, also where several share a process.
+    pub const MILLRACE_SERVICE: &str = "millrace.service";
+    /// `VTID-01213`.
+    pub const TASK_ID: &str = "millrace.task.id";
+    /// The number of the run, from 1.
+    pub const TASK_RUN: &str = "millrace.task.run";
+    /// The number of the attempt in its run, from 1.
+    pub const TASK_ATTEMPT: &str = "millrace.task.attempt";
+    /// The configured repository's id.
+    pub const REPOSITORY_ID: &str = "millrace.repository.id";
+    /// The type of an event.
+    pub const EVENT_TYPE: &str = "millrace.event.type";
+    /// The stage of the pipeline.
+    pub const STAGE: &str = "millrace.stage";
+    /// Status before a transition.
+    pub const STATUS_FROM: &str = "millrace.status.from";
+    /// Status after a transition.
+    pub const STATUS_TO: &str = "millrace.status.to";
+    /// Kind of an effect that is performed.
+    pub const EFFECT: &str = "millrace.effect";
+    /// What a check came to: passed or failed.
+    pub const VERDICT: &str = "millrace.verdict";
+    /// An error code of the catalogue, or the class of another error.
+    pub const ERROR_TYPE: &str = "error.type";
+    /// The name and version of the prompt, and the digest of its text.
+    pub const PROMPT_VERSION: &str = "app.prompt.version";
+    /// SHA-256 of the prompt, hex.
+    pub const PROMPT_SHA256: &str = "app.prompt.sha256";
+
+    /// Always [`super::value::NATS`].
+    pub const MESSAGING_SYSTEM: &str = "messaging.system";
+    /// One of [`super::value`].
+    pub const MESSAGING_OPERATION_NAME: &str = "messaging.operation.name";
+    /// One of [`super::value`].
+    pub const MESSAGING_OPERATION_TYPE: &str = "messaging.operation.type";
+    /// The subject.
+    pub const MESSAGING_DESTINATION_NAME: &str = "messaging.destination.name";
+    /// The subject with the key left open.
+    pub const MESSAGING_DESTINATION_TEMPLATE: &str = "messaging.destination.template";
+    /// The durable consumer.
+    pub const MESSAGING_CONSUMER_GROUP_NAME: &str = "messaging.consumer.group.name";
+    /// The event's id.
+    pub const MESSAGING_MESSAGE_ID: &str = "messaging.message.id";
+    /// The task's id: what belongs together.
+    pub const MESSAGING_CONVERSATION_ID: &str = "messaging.message.conversation_id";
+    /// Bytes of the payload.
+    pub const MESSAGING_BODY_SIZE: &str = "messaging.message.body.size";
+    /// Messages of one batch.
+    pub const MESSAGING_BATCH_COUNT: &str = "messaging.batch.message_count";
+    /// How often the broker delivered this message; above 1 it is a redelivery.
+    pub const MESSAGING_DELIVERY_COUNT: &str = "messaging.nats.delivery_count";
+    /// The message's sequence in its stream.
+    pub const MESSAGING_STREAM_SEQUENCE: &str = "messaging.nats.stream.sequence";
+
+    /// The kind of pipeline: the repository's checks, a release.
+    pub const CICD_PIPELINE_NAME: &str = "cicd.pipeline.name";
+    /// Task and run.
+    pub const CICD_PIPELINE_RUN_ID: &str = "cicd.pipeline.run.id";
+    /// `success`, `failure`, `timeout`, `cancellation`, `error`.
+    pub const CICD_PIPELINE_RESULT: &str = "cicd.pipeline.result";
+    /// The pull request's number.
+    pub const VCS_CHANGE_ID: &str = "vcs.change.id";
+    /// The commit that is looked at.
+    pub const VCS_REF_HEAD_REVISION: &str = "vcs.ref.head.revision";
+    /// The branch that is looked at.
+    pub const VCS_REF_HEAD_NAME: &str = "vcs.ref.head.name";
+    /// The commit it is based on.
+    pub const VCS_REF_BASE_REVISION: &str = "vcs.ref.base.revision";
+    /// The repository's URL, without credentials.
+    pub const VCS_REPOSITORY_URL: &str = "vcs.repository.url.full";
+
+    /// `chat`, …
+    pub const GEN_AI_OPERATION_NAME: &str = "gen_ai.operation.name";
+    /// `openai`, `anthropic`, …
+    pub const GEN_AI_PROVIDER_NAME: &str = "gen_ai.provider.name";
+    /// The model that was asked for.
+    pub const GEN_AI_REQUEST_MODEL: &str = "gen_ai.request.model";
+    /// The model that answered.
+    pub const GEN_AI_RESPONSE_MODEL: &str = "gen_ai.response.model";
+    /// Tokens read, the cached ones among them.
+    pub const GEN_AI_USAGE_INPUT_TOKENS: &str = "gen_ai.usage.input_tokens";
+    /// Tokens written, the reasoning ones among them.
+    pub const GEN_AI_USAGE_OUTPUT_TOKENS: &str = "gen_ai.usage.output_tokens";
+
+    /// The version of this build.
+    pub const SERVICE_VERSION: &str = "service.version";
+    /// The installation's one environment value.
+    pub const DEPLOYMENT_ENVIRONMENT_NAME: &str = "deployment.environment.name";
+}
