@@ -1,0 +1,1 @@
+//! The millrace command line and the all-in-one development server.

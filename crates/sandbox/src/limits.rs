@@ -1,0 +1,57 @@
+//! The bounds of one command. Every one is enforced; none can be switched off, only set.
+
+use std::time::Duration;
+
+/// What one command may use. The defaults suit building and testing an ordinary project.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// From start to the kill of everything. Default 10 minutes.
+    pub wall_clock: Duration,
+    /// Processor seconds per process (RLIMIT_CPU). Default 600.
+    pub cpu_seconds: u64,
+    /// Address space per process (RLIMIT_AS), and memory in use by all of them together. Default 8 GiB.
+    pub memory_bytes: u64,
+    /// Processes and threads at once, counted inside the sandbox only (RLIMIT_NPROC). Default 256.
+    pub processes: u64,
+    /// The largest single file (RLIMIT_FSIZE). Default 1 GiB.
+    pub file_size_bytes: u64,
+    /// How much the workspace may grow; each entry counts as at least one 4 KiB block. Default 2 GiB.
+    pub disk_bytes: u64,
+    /// Standard output and standard error together. Default 1 MiB.
+    pub output_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        const MIB: u64 = 1024 * 1024;
+        Self {
+            wall_clock: Duration::from_secs(600),
+            cpu_seconds: 600,
+            memory_bytes: 8 * 1024 * MIB,
+            processes: 256,
+            file_size_bytes: 1024 * MIB,
+            disk_bytes: 2 * 1024 * MIB,
+            output_bytes: 1024 * 1024,
+        }
+    }
+}
+
+impl Limits {
+    /// The call of util-linux' `prlimit` that puts the kernel's share of these limits on a process. It runs
+    /// inside the user namespace, where RLIMIT_NPROC counts that namespace's processes alone (Linux 5.14).
+    pub(crate) fn prlimit(&self) -> Vec<String> {
+        vec![
+            "/usr/bin/prlimit".to_owned(),
+            format!("--cpu={}", self.cpu_seconds),
+            format!("--as={}", self.memory_bytes),
+            format!("--nproc={}", self.processes),
+            format!("--fsize={}", self.file_size_bytes),
+            format!("--nofile={OPEN_FILES}"),
+            "--core=0".to_owned(),
+            "--".to_owned(),
+        ]
+    }
+}
+
+/// Open files per process: enough for compilers, and a bound on files that are deleted but still written.
+const OPEN_FILES: u64 = 1024;

@@ -1,0 +1,253 @@
+//! What a command can see: the one place that turns a request into the bubblewrap call.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Component, Path, PathBuf};
+use std::process::Stdio;
+
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use crate::error::SandboxError;
+use crate::sandbox::{CommandSpec, Config, RunAs};
+use crate::workspace::Lent;
+
+/// Where the workspace is mounted.
+const WORKSPACE: &str = "/workspace";
+
+/// Written by the sandbox's first process once everything is in place. Until then whatever comes out of
+/// standard error belongs to bubblewrap, afterwards nothing can write there any more.
+pub(crate) const STARTED: &str = "millrace-sandbox-started";
+
+/// Process 1 of the sandbox: announces the start, runs the command, and takes everything with it at its end.
+/// `exit` keeps the shell from replacing itself by the command, which would make that process 1.
+const INIT: &str = r#"echo "$0" >&2; exec 2>&1; /bin/sh -c "$1" </dev/null; exit $?"#;
+
+/// As root: binds everything to where an unprivileged user can reach it, in a mount namespace of its own (a
+/// workspace below a private home folder would be out of reach), then gives up root for good.
+const STAGE: &str = r#"
+umask 022
+staging=$1 uid=$2 gid=$3
+shift 3
+mount -t tmpfs -o mode=0755,size=1m millrace "$staging"
+while [ "$1" != "--" ]; do
+  if [ -d "$1" ]; then mkdir "$staging/$2"; else : > "$staging/$2"; fi
+  mount --rbind "$1" "$staging/$2"
+  shift 2
+done
+shift
+exec setpriv --reuid "$uid" --regid "$gid" --clear-groups --no-new-privs -- "$@"
+"#;
+
+/// The command to start, and the directory it needs until it has ended.
+pub(crate) fn build(
+    config: &Config,
+    spec: &CommandSpec,
+    lent: &Lent,
+) -> Result<(Command, TempDir), SandboxError> {
+    check(spec)?;
+    let support = support_files(&config.scratch)?;
+    let mut sources = Sources::new(support.path(), lent.run_as());
+    let bwrap = bwrap_arguments(config, spec, lent, support.path(), &mut sources)?;
+    let mut command = match lent.run_as() {
+        None => Command::new(&config.bwrap),
+        Some(RunAs { uid, gid }) => {
+            let mut command = Command::new("unshare");
+            command.args(["--mount", "--propagation", "private", "--", "/bin/sh", "-eu", "-c"]);
+            command.args([STAGE, "stage"]).arg(support.path().join("mounts"));
+            command.args([uid.to_string(), gid.to_string()]);
+            for (number, source) in sources.staged.iter().enumerate() {
+                command.arg(source).arg(number.to_string());
+            }
+            command.arg("--").arg(&config.bwrap);
+            command
+        }
+    };
+    command
+        .args(bwrap)
+        .env_clear()
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    Ok((command, support))
+}
+
+fn bwrap_arguments(
+    config: &Config,
+    spec: &CommandSpec,
+    lent: &Lent,
+    support: &Path,
+    sources: &mut Sources,
+) -> Result<Vec<OsString>, SandboxError> {
+    let mut line = Line::default();
+    // --disable-userns needs the explicit --unshare-user; without --cap-drop a root caller keeps every capability.
+    line.add(["--unshare-user", "--unshare-all", "--disable-userns"]);
+    line.add(["--uid", "1000", "--gid", "1000", "--cap-drop", "ALL"]);
+    line.add(["--die-with-parent", "--new-session", "--as-pid-1"]);
+    line.add(["--hostname", "sandbox", "--clearenv"]);
+    line.add(["--ro-bind", "/usr", "/usr"]);
+    for name in ["/bin", "/sbin", "/lib", "/lib32", "/lib64"] {
+        match fs::read_link(name) {
+            Ok(target) => line.add([OsString::from("--symlink"), target.into(), name.into()]),
+            Err(_) => line.add(["--ro-bind-try", name, name]),
+        }
+    }
+    line.add(["--proc", "/proc", "--dev", "/dev"]);
+    line.add(["--size", SHARED_MEMORY_BYTES, "--tmpfs", "/dev/shm"]);
+    line.add(["--remount-ro", "/dev"]);
+    line.add(["--size", &config.tmp_bytes.to_string(), "--tmpfs", "/tmp"]);
+    for (name, _) in ETC {
+        line.bind("--ro-bind", support.join(name), Path::new("/etc").join(name));
+    }
+    for path in ["/etc/alternatives", "/etc/ld.so.cache"] {
+        line.add(["--ro-bind-try", path, path]);
+    }
+    for path in config.read_only.iter().chain(&spec.read_only) {
+        check_mount(path)?;
+        line.bind("--ro-bind", sources.reach(path), path.clone());
+    }
+    let workspace = sources.reach(lent.root());
+    line.bind("--bind", workspace.clone(), PathBuf::from(WORKSPACE));
+    let git = Path::new(WORKSPACE).join(".git");
+    line.bind("--ro-bind", workspace.join(".git"), git);
+    line.add(["--remount-ro", "/"]);
+    line.add([OsString::from("--chdir"), Path::new(WORKSPACE).join(&spec.cwd).into()]);
+    for (name, value) in ENVIRONMENT {
+        line.add(["--setenv", name, value]);
+    }
+    for (name, value) in &spec.env {
+        line.add(["--setenv", name, value]);
+    }
+    line.add(["--"]);
+    line.add(spec.limits.prlimit());
+    line.add(["/bin/sh", "-c", INIT, STARTED, &spec.command]);
+    Ok(line.arguments)
+}
+
+const SHARED_MEMORY_BYTES: &str = "67108864";
+
+const ENVIRONMENT: [(&str, &str); 8] = [
+    ("PATH", "/usr/local/bin:/usr/bin:/bin"),
+    ("HOME", "/tmp"),
+    ("LANG", "C.UTF-8"),
+    // `.git` is read-only and may belong to somebody else; reading it must work all the same.
+    ("GIT_OPTIONAL_LOCKS", "0"),
+    ("GIT_CONFIG_NOSYSTEM", "1"),
+    ("GIT_CONFIG_COUNT", "1"),
+    ("GIT_CONFIG_KEY_0", "safe.directory"),
+    ("GIT_CONFIG_VALUE_0", "*"),
+];
+
+const ETC: [(&str, &str); 4] = [
+    (
+        "passwd",
+        "root:x:0:0::/:/usr/sbin/nologin\nsandbox:x:1000:1000::/tmp:/bin/sh\nnobody:x:65534:65534::/:/usr/sbin/nologin\n",
+    ),
+    ("group", "root:x:0:\nsandbox:x:1000:\nnogroup:x:65534:\n"),
+    ("hosts", "127.0.0.1 localhost sandbox\n"),
+    ("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n"),
+];
+
+/// The few files of the sandbox's `/etc`, and the mount point of the staging area.
+fn support_files(scratch: &Path) -> Result<TempDir, SandboxError> {
+    let create = || {
+        let open = || fs::Permissions::from_mode(0o755);
+        let directory = tempfile::Builder::new()
+            .prefix("millrace-sandbox-")
+            .permissions(open())
+            .tempdir_in(scratch)?;
+        fs::create_dir(directory.path().join("mounts"))?;
+        // The mode above passes through the umask; this one does not.
+        fs::set_permissions(directory.path(), open())?;
+        fs::set_permissions(directory.path().join("mounts"), open())?;
+        for (name, text) in ETC {
+            let file = directory.path().join(name);
+            fs::write(&file, text)?;
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o644))?;
+        }
+        Ok(directory)
+    };
+    create().map_err(|source| SandboxError::io("preparing the sandbox's /etc below", scratch, source))
+}
+
+fn check(spec: &CommandSpec) -> Result<(), SandboxError> {
+    if !spec.cwd.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
+        let shown = spec.cwd.display();
+        return Err(SandboxError::refused(format!(
+            "working directory `{shown}` is not a plain path inside the workspace"
+        )));
+    }
+    for (name, value) in &spec.env {
+        if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
+            return Err(SandboxError::refused(format!(
+                "environment variable `{}` has an impossible name or value",
+                name.escape_debug()
+            )));
+        }
+    }
+    if spec.command.contains('\0') {
+        return Err(SandboxError::refused("the command contains a NUL byte"));
+    }
+    Ok(())
+}
+
+fn check_mount(path: &Path) -> Result<(), SandboxError> {
+    let plain = path.is_absolute()
+        && path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+    let own = ["/proc", "/sys", "/dev", WORKSPACE];
+    if !plain || path == Path::new("/") || own.iter().any(|prefix| path.starts_with(prefix)) {
+        let shown = path.display();
+        return Err(SandboxError::refused(format!(
+            "read-only mount `{shown}` must be an absolute path outside {}",
+            own.join(", ")
+        )));
+    }
+    if !path.exists() {
+        let shown = path.display();
+        return Err(SandboxError::refused(format!("read-only mount `{shown}` does not exist")));
+    }
+    Ok(())
+}
+
+/// Where bubblewrap finds what it mounts: the path itself, or its place in the staging area.
+struct Sources {
+    staging: Option<PathBuf>,
+    staged: Vec<PathBuf>,
+}
+
+impl Sources {
+    fn new(support: &Path, run_as: Option<RunAs>) -> Self {
+        Self {
+            staging: run_as.map(|_| support.join("mounts")),
+            staged: Vec::new(),
+        }
+    }
+
+    fn reach(&mut self, path: &Path) -> PathBuf {
+        let Some(staging) = &self.staging else {
+            return path.to_owned();
+        };
+        let place = staging.join(self.staged.len().to_string());
+        self.staged.push(path.to_owned());
+        place
+    }
+}
+
+#[derive(Default)]
+struct Line {
+    arguments: Vec<OsString>,
+}
+
+impl Line {
+    fn add(&mut self, arguments: impl IntoIterator<Item = impl Into<OsString>>) {
+        self.arguments.extend(arguments.into_iter().map(Into::into));
+    }
+
+    fn bind(&mut self, how: &str, from: PathBuf, to: PathBuf) {
+        self.add([OsString::from(how), from.into(), to.into()]);
+    }
+}

@@ -1,0 +1,227 @@
+//! How a command ends: by itself, or killed with everything it started, and never in between.
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::{Child, Command};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::error::SandboxError;
+use crate::limits::Limits;
+use crate::profile::STARTED;
+use crate::sandbox::Exit;
+use crate::usage;
+use crate::workspace::Lent;
+
+/// How a supervised command ended and what it wrote.
+pub(crate) struct Ended {
+    pub(crate) exit: Exit,
+    pub(crate) output: Vec<u8>,
+    pub(crate) truncated: bool,
+}
+
+/// Starts the command and sees it to its end. When this returns, no process of it is left.
+pub(crate) async fn run(
+    mut command: Command,
+    lent: &Lent,
+    limits: &Limits,
+    cancel: &CancellationToken,
+) -> Result<Ended, SandboxError> {
+    let watch = Watch::begin(lent.root(), limits).await?;
+    let program = PathBuf::from(command.as_std().get_program());
+    let mut child = command
+        .spawn()
+        .map_err(|source| SandboxError::io("starting", program, source))?;
+    let (Some(mut stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
+        return Err(setup("its pipes are missing"));
+    };
+    let mut output = Captured::new(limits.output_bytes);
+    // Standard output ends when bubblewrap and every process inside have gone, not when the command closes it.
+    let stopped = tokio::select! {
+        biased;
+        () = cancel.cancelled() => Some(Exit::Cancelled),
+        () = sleep(limits.wall_clock) => Some(Exit::TimedOut),
+        exceeded = watch.exceeded(child.id()) => Some(exceeded),
+        fits = output.read(&mut stdout) => (!fits).then_some(Exit::OutputExceeded),
+    };
+    let status = match stopped {
+        None => settle(&mut child).await?,
+        Some(_) => kill(&mut child).await?,
+    };
+    if stopped.is_some() && !output.truncated {
+        // What was written before the kill is still in the pipe.
+        let _ = timeout(DRAIN, output.read(&mut stdout)).await;
+    }
+    let control = read_control(stderr).await;
+    let exit = match stopped {
+        Some(exit) => exit,
+        None if started(&control) => exit_of(status),
+        None => return Err(setup(&first_line(&control, status))),
+    };
+    Ok(Ended {
+        exit,
+        output: output.bytes,
+        truncated: output.truncated,
+    })
+}
+
+const DRAIN: Duration = Duration::from_secs(1);
+const KILL_STEP: Duration = Duration::from_millis(50);
+const KILL_STEPS: u64 = 200;
+const WATCH_EVERY: Duration = Duration::from_millis(200);
+const CONTROL_BYTES: u64 = 4096;
+
+/// Everything inside is gone already; bubblewrap itself has only to be collected.
+async fn settle(child: &mut Child) -> Result<ExitStatus, SandboxError> {
+    match timeout(KILL_STEP * 20, child.wait()).await {
+        Ok(status) => status.map_err(|source| SandboxError::io("waiting for", "the sandbox", source)),
+        Err(_) => kill(child).await,
+    }
+}
+
+/// Kills process 1 of the sandbox, with which the kernel ends all others, and waits until bubblewrap has
+/// seen it gone. Killing bubblewrap first would return before the last process inside is dead.
+async fn kill(child: &mut Child) -> Result<ExitStatus, SandboxError> {
+    let mut childless_steps = 0;
+    for _ in 0..KILL_STEPS {
+        let inside = child.id().map(usage::children).unwrap_or_default();
+        childless_steps = if inside.is_empty() { childless_steps + 1 } else { 0 };
+        inside.into_iter().for_each(kill_one);
+        if childless_steps > 10 {
+            // Nothing was ever started inside: this is the program itself that hangs.
+            let _ = child.start_kill();
+        }
+        if let Ok(status) = timeout(KILL_STEP, child.wait()).await {
+            return status.map_err(|source| SandboxError::io("waiting for", "the sandbox", source));
+        }
+    }
+    let _ = child.start_kill();
+    Err(SandboxError::Unkillable {
+        waited_seconds: (KILL_STEP * 200).as_secs(),
+    })
+}
+
+fn kill_one(pid: i32) {
+    // A process that has ended by itself meanwhile is what we want, so a failure here says nothing.
+    if let Some(process) = Pid::from_raw(pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()) {
+        let _ = pidfd_send_signal(process, Signal::KILL);
+    }
+}
+
+fn exit_of(status: ExitStatus) -> Exit {
+    match (status.code(), status.signal()) {
+        (Some(code @ 129..=192), _) => Exit::Signal(code - 128),
+        (Some(code), _) => Exit::Code(code),
+        (None, signal) => Exit::Signal(signal.unwrap_or(0)),
+    }
+}
+
+async fn read_control(stderr: impl AsyncRead + Unpin) -> String {
+    let mut bytes = Vec::new();
+    let _ = timeout(DRAIN, stderr.take(CONTROL_BYTES).read_to_end(&mut bytes)).await;
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn started(control: &str) -> bool {
+    control.lines().any(|line| line == STARTED)
+}
+
+fn first_line(control: &str, status: ExitStatus) -> String {
+    match control.lines().find(|line| !line.trim().is_empty()) {
+        Some(line) => line.trim().to_owned(),
+        None => format!("it ended with {status} and said nothing"),
+    }
+}
+
+fn setup(reason: &str) -> SandboxError {
+    SandboxError::Setup {
+        reason: reason.to_owned(),
+    }
+}
+
+/// Output kept up to a bound.
+struct Captured {
+    bytes: Vec<u8>,
+    bound: usize,
+    truncated: bool,
+}
+
+impl Captured {
+    fn new(bound: usize) -> Self {
+        Self {
+            bytes: Vec::new(),
+            bound,
+            truncated: false,
+        }
+    }
+
+    /// Reads to the end (`true`) or past the bound (`false`). What was read stays when the future is dropped.
+    async fn read(&mut self, from: &mut (impl AsyncRead + Unpin)) -> bool {
+        let mut chunk = vec![0; 16 * 1024];
+        while let Ok(count @ 1..) = from.read(&mut chunk).await {
+            let room = self.bound.saturating_sub(self.bytes.len());
+            self.bytes.extend(chunk.iter().take(count.min(room)));
+            if count > room {
+                self.truncated = true;
+                return false;
+            }
+        }
+        true
+    }
+}
+
+/// Measures what the kernel's own limits do not bound: totals over many files and many processes.
+struct Watch {
+    root: PathBuf,
+    device: u64,
+    disk_bound_bytes: u64,
+    memory_bound_bytes: u64,
+}
+
+impl Watch {
+    async fn begin(root: &Path, limits: &Limits) -> Result<Self, SandboxError> {
+        let path = root.to_owned();
+        let measured = tokio::task::spawn_blocking(move || {
+            let device = std::fs::metadata(&path)?.dev();
+            Ok((device, usage::workspace_bytes(&path)?))
+        });
+        let (device, before) = measured
+            .await
+            .unwrap_or_else(|error| Err(io::Error::other(error)))
+            .map_err(|source| SandboxError::io("measuring", root, source))?;
+        Ok(Self {
+            root: root.to_owned(),
+            device,
+            disk_bound_bytes: before.saturating_add(limits.disk_bytes),
+            memory_bound_bytes: limits.memory_bytes,
+        })
+    }
+
+    /// Resolves when a bound is passed; otherwise never.
+    async fn exceeded(&self, monitor: Option<u32>) -> Exit {
+        loop {
+            sleep(WATCH_EVERY).await;
+            let (root, device) = (self.root.clone(), self.device);
+            let measured = tokio::task::spawn_blocking(move || {
+                let held = monitor.map(|pid| usage::held_below(pid, device)).unwrap_or_default();
+                (held, usage::workspace_bytes(&root))
+            });
+            let Ok((held, Ok(disk_bytes))) = measured.await else {
+                return Exit::DiskExceeded;
+            };
+            if disk_bytes.saturating_add(held.nameless_disk_bytes) > self.disk_bound_bytes {
+                return Exit::DiskExceeded;
+            }
+            if held.memory_bytes > self.memory_bound_bytes {
+                return Exit::MemoryExceeded;
+            }
+        }
+    }
+}

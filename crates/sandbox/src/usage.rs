@@ -1,0 +1,97 @@
+//! What a running sandbox uses, seen from outside: the growth of its workspace and its memory.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use crate::tree;
+
+/// Each entry counts at least this much, so that a million empty files count too.
+const BLOCK_BYTES: u64 = 4096;
+
+/// Bytes in use under the workspace, `.git` apart (a command cannot write there). Hard links count once.
+///
+/// # Errors
+/// The tree cannot be measured: a directory without read permission, or nesting without end.
+pub(crate) fn workspace_bytes(root: &Path) -> io::Result<u64> {
+    let mut seen = BTreeSet::new();
+    let mut total: u64 = 0;
+    tree::walk(root, &mut |_, _, stat| {
+        if stat.st_nlink < 2 || seen.insert((stat.st_dev, stat.st_ino)) {
+            let allocated = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512);
+            total = total.saturating_add(allocated.max(BLOCK_BYTES));
+        }
+        Ok(())
+    })?;
+    Ok(total)
+}
+
+/// What the processes below one process hold.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Held {
+    /// Private memory, and open files that live in memory and have no name (memfd).
+    pub(crate) memory_bytes: u64,
+    /// Open files on the workspace's device that were deleted: no walk of the workspace finds them.
+    pub(crate) nameless_disk_bytes: u64,
+}
+
+/// Sums up all descendants of `monitor`. Processes that end meanwhile count nothing.
+pub(crate) fn held_below(monitor: u32, workspace_device: u64) -> Held {
+    let mut held = Held::default();
+    let mut nameless = BTreeSet::new();
+    for (pid, memory_bytes) in descendants(monitor) {
+        held.memory_bytes = held.memory_bytes.saturating_add(memory_bytes);
+        let Ok(open) = fs::read_dir(format!("/proc/{pid}/fd")) else {
+            continue;
+        };
+        for file in open.filter_map(|entry| fs::metadata(entry.ok()?.path()).ok()) {
+            let fresh = file.is_file() && file.nlink() == 0 && nameless.insert((file.dev(), file.ino()));
+            let bytes = if fresh { file.blocks().saturating_mul(512) } else { 0 };
+            if file.dev() == workspace_device {
+                held.nameless_disk_bytes = held.nameless_disk_bytes.saturating_add(bytes);
+            } else {
+                held.memory_bytes = held.memory_bytes.saturating_add(bytes);
+            }
+        }
+    }
+    held
+}
+
+/// The direct children of a process; empty when it is gone.
+pub(crate) fn children(of: u32) -> Vec<i32> {
+    fs::read_to_string(format!("/proc/{of}/task/{of}/children"))
+        .map(|text| text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect())
+        .unwrap_or_default()
+}
+
+fn descendants(of: u32) -> Vec<(u32, u64)> {
+    let mut by_parent: BTreeMap<u32, Vec<(u32, u64)>> = BTreeMap::new();
+    let Ok(processes) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    for entry in processes.filter_map(Result::ok) {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
+        let Ok(status) = fs::read_to_string(entry.path().join("status")) else {
+            continue;
+        };
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            line.split_whitespace().next()?.parse::<u64>().ok()
+        };
+        if let Some(parent) = field("PPid:").and_then(|parent| u32::try_from(parent).ok()) {
+            let kib = field("RssAnon:").unwrap_or(0);
+            by_parent.entry(parent).or_default().push((pid, kib.saturating_mul(1024)));
+        }
+    }
+    let mut found = Vec::new();
+    let mut next = by_parent.remove(&of).unwrap_or_default();
+    while let Some(process) = next.pop() {
+        next.extend(by_parent.remove(&process.0).unwrap_or_default());
+        found.push(process);
+    }
+    found
+}

@@ -1,0 +1,122 @@
+//! What can be wrong with a specification.
+
+/// One fault, with the place and the way out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Which rule is broken.
+    pub code: ProblemCode,
+    /// Whether the specification is refused for it.
+    pub severity: Severity,
+    /// The line, counted from 1; `None` when the fault has no place inside the file.
+    pub line: Option<u32>,
+    /// What is wrong, as a sentence about this file.
+    pub message: String,
+    /// What the author can do about it.
+    pub advice: String,
+}
+
+/// Whether a fault refuses the specification.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// It does.
+    Error,
+    /// It does not.
+    Warning,
+}
+
+/// The rules a specification can break.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ProblemCode {
+    /// Larger than 512 KiB.
+    TooLarge,
+    /// Not UTF-8.
+    NotUtf8,
+    /// Contains a NUL byte.
+    NulByte,
+    /// Nothing but white space.
+    Empty,
+    /// The front matter is not YAML.
+    FrontMatterInvalid,
+    /// Something that should be a task id is none.
+    TaskIdInvalid,
+    /// Two different task ids for one specification.
+    TaskIdConflict,
+    /// No task id anywhere.
+    TaskIdMissing,
+    /// An id of another tracker.
+    TaskIdForeign,
+    /// No summary.
+    SummaryMissing,
+    /// A summary of fewer than 10 characters.
+    SummaryTooShort,
+    /// No problem statement.
+    ProblemStatementMissing,
+    /// No acceptance criterion.
+    AcceptanceMissing,
+    /// A placeholder of a template was left in.
+    TemplateUnfilled,
+    /// More than one embedded plan.
+    PlanAmbiguous,
+    /// A section with a heading and nothing below it.
+    SectionEmpty,
+    /// An HTML comment that never ends and hides the rest of the file.
+    CommentUnclosed,
+    /// More faults than are worth listing.
+    TooManyProblems,
+}
+
+impl Problem {
+    /// A fault that refuses the specification.
+    pub(crate) fn error(
+        code: ProblemCode,
+        line: Option<u32>,
+        message: impl Into<String>,
+        advice: impl Into<String>,
+    ) -> Self {
+        Self {
+            code,
+            severity: Severity::Error,
+            line,
+            message: message.into(),
+            advice: advice.into(),
+        }
+    }
+
+    /// A fault that does not.
+    pub(crate) fn warning(
+        code: ProblemCode,
+        line: Option<u32>,
+        message: impl Into<String>,
+        advice: impl Into<String>,
+    ) -> Self {
+        Self {
+            severity: Severity::Warning,
+            ..Self::error(code, line, message, advice)
+        }
+    }
+
+    /// The system's error code for this fault, as it appears in events and on the command line.
+    #[must_use]
+    pub fn error_code(&self) -> &'static str {
+        match self.code {
+            ProblemCode::TaskIdInvalid
+            | ProblemCode::TaskIdMissing
+            | ProblemCode::TaskIdForeign => "TASK_ID_INVALID",
+            ProblemCode::TaskIdConflict => "SPEC_ID_CONFLICT",
+            ProblemCode::TemplateUnfilled => "SPEC_TEMPLATE_UNFILLED",
+            ProblemCode::TooLarge
+            | ProblemCode::NotUtf8
+            | ProblemCode::NulByte
+            | ProblemCode::Empty
+            | ProblemCode::FrontMatterInvalid
+            | ProblemCode::SummaryMissing
+            | ProblemCode::SummaryTooShort
+            | ProblemCode::ProblemStatementMissing
+            | ProblemCode::AcceptanceMissing
+            | ProblemCode::PlanAmbiguous
+            | ProblemCode::SectionEmpty
+            | ProblemCode::CommentUnclosed
+            | ProblemCode::TooManyProblems => "SPEC_INVALID",
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The pure part of the registry: no I/O, no clock, no randomness.
+
+pub mod format;
