@@ -53,7 +53,6 @@ pub struct Git {
 
 /// What a finished git said.
 #[derive(Debug, Clone)]
-#[must_use]
 pub struct Output {
     /// The exit status, 0 unless the caller allowed others.
     pub status: i32,
@@ -222,28 +221,18 @@ impl Git {
         I: IntoIterator<Item = S>,
         S: AsRef<OsStr>,
     {
-        let arguments: Vec<OsString> = arguments
-            .into_iter()
-            .map(|argument| argument.as_ref().to_owned())
-            .collect();
+        let arguments: Vec<OsString> =
+            arguments.into_iter().map(|argument| argument.as_ref().to_owned()).collect();
         let command = sub_command(&arguments);
-        let mut child = self
-            .command(&arguments)
-            .spawn()
-            .map_err(|source| match source.kind() {
-                std::io::ErrorKind::NotFound => GitError::NotFound {
-                    binary: self.binary.clone(),
-                },
-                _ => io(&command, source),
-            })?;
+        let mut child = self.command(&arguments).spawn().map_err(|source| match source.kind() {
+            std::io::ErrorKind::NotFound => GitError::NotFound { binary: self.binary.clone() },
+            _ => io(&command, source),
+        })?;
         let mut group = Group::of(&child);
         let finished = tokio::time::timeout(self.deadline, talk(&mut child, input)).await;
         let Ok(finished) = finished else {
             group.terminate(&mut child).await;
-            return Err(GitError::TimedOut {
-                command,
-                deadline: self.deadline,
-            });
+            return Err(GitError::TimedOut { command, deadline: self.deadline });
         };
         let (status, stdout, stderr) = finished.map_err(|source| io(&command, source))?;
         group.disarm();
@@ -253,17 +242,9 @@ impl Git {
         let status = exit_code(status);
         let stderr = String::from_utf8_lossy(&stderr).trim().to_owned();
         if allowed.contains(&status) {
-            Ok(Output {
-                status,
-                stdout,
-                stderr,
-            })
+            Ok(Output { status, stdout, stderr })
         } else {
-            Err(GitError::Failed {
-                command,
-                status,
-                stderr,
-            })
+            Err(GitError::Failed { command, status, stderr })
         }
     }
 
@@ -322,12 +303,7 @@ struct Group(Option<Pid>);
 
 impl Group {
     fn of(child: &Child) -> Self {
-        Self(
-            child
-                .id()
-                .and_then(|id| i32::try_from(id).ok())
-                .and_then(Pid::from_raw),
-        )
+        Self(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw))
     }
 
     fn disarm(&mut self) {
@@ -352,10 +328,7 @@ impl Drop for Group {
     }
 }
 
-async fn talk(
-    child: &mut Child,
-    input: &[u8],
-) -> Result<(ExitStatus, Vec<u8>, Vec<u8>), std::io::Error> {
+async fn talk(child: &mut Child, input: &[u8]) -> Result<(ExitStatus, Vec<u8>, Vec<u8>), std::io::Error> {
     let stdin = child.stdin.take();
     let stdout = child.stdout.take();
     let stderr = child.stderr.take();
@@ -379,10 +352,7 @@ async fn talk(
 async fn read_head(pipe: Option<impl AsyncRead + Unpin>) -> Result<Vec<u8>, std::io::Error> {
     let mut kept = Vec::new();
     if let Some(mut pipe) = pipe {
-        (&mut pipe)
-            .take(MAX_OUTPUT_BYTES + 1)
-            .read_to_end(&mut kept)
-            .await?;
+        (&mut pipe).take(MAX_OUTPUT_BYTES + 1).read_to_end(&mut kept).await?;
         tokio::io::copy(&mut pipe, &mut tokio::io::sink()).await?;
     }
     Ok(kept)
@@ -407,9 +377,7 @@ async fn read_tail(pipe: Option<impl AsyncRead + Unpin>) -> Result<Vec<u8>, std:
 
 fn exit_code(status: ExitStatus) -> i32 {
     use std::os::unix::process::ExitStatusExt;
-    status
-        .code()
-        .unwrap_or_else(|| 128 + status.signal().unwrap_or_default())
+    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default())
 }
 
 /// The word that says what was asked, without the paths and values that follow it.
@@ -428,40 +396,22 @@ fn sub_command(arguments: &[OsString]) -> String {
 fn parse_version(answer: &str) -> Option<GitVersion> {
     let number = answer.strip_prefix("git version ")?;
     let mut parts = number.split(['.', ' ']);
-    Some(GitVersion {
-        major: parts.next()?.parse().ok()?,
-        minor: parts.next()?.parse().ok()?,
-    })
+    Some(GitVersion { major: parts.next()?.parse().ok()?, minor: parts.next()?.parse().ok()? })
 }
 
 fn io(command: &str, source: std::io::Error) -> GitError {
-    GitError::Io {
-        command: command.to_owned(),
-        source,
-    }
+    GitError::Io { command: command.to_owned(), source }
 }
 
-
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 mod tests {
     use super::*;
 
     #[test]
     fn versions_of_every_vendor_are_read() {
-        for (answer, minor) in [
-            ("git version 2.39.5", 39),
-            ("git version 2.50.1 (Apple Git-155)", 50),
-        ] {
-            assert_eq!(
-                parse_version(answer),
-                Some(GitVersion { major: 2, minor })
-            );
+        for (answer, minor) in [("git version 2.39.5", 39), ("git version 2.50.1 (Apple Git-155)", 50)] {
+            assert_eq!(parse_version(answer), Some(GitVersion { major: 2, minor }));
         }
         assert_eq!(parse_version("hub 1.0"), None);
     }

@@ -9,19 +9,11 @@ const MAX_BRANCH_CHARACTERS: usize = 200;
 
 /// A name that any branch may have.
 pub(crate) fn check_branch(branch: &str) -> Result<(), ForgeError> {
-    let refused = |reason| {
-        Err(ForgeError::BranchRefused {
-            branch: branch.to_owned(),
-            reason,
-        })
-    };
+    let refused = |reason| Err(ForgeError::BranchRefused { branch: branch.to_owned(), reason });
     if branch.is_empty() || branch.len() > MAX_BRANCH_CHARACTERS {
         return refused("a branch name has 1 to 200 characters");
     }
-    if !branch
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"._-/+@#".contains(&byte))
-    {
+    if !branch.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-/+@#".contains(&byte)) {
         return refused("only letters, digits and . _ - / + @ # may be used");
     }
     let component_is_bad = |part: &str| {
@@ -48,40 +40,23 @@ pub(crate) fn check_own_branch(branch: &str) -> Result<(), ForgeError> {
 
 /// A full hexadecimal object id, SHA-1 or SHA-256.
 pub(crate) fn check_commit(commit: &str) -> Result<(), ForgeError> {
-    let hexadecimal = commit
-        .bytes()
-        .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+    let hexadecimal = commit.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
     if hexadecimal && matches!(commit.len(), 40 | 64) {
         Ok(())
     } else {
-        Err(ForgeError::CommitNotFound {
-            commit: commit.to_owned(),
-        })
+        Err(ForgeError::CommitNotFound { commit: commit.to_owned() })
     }
 }
 
 /// A path from the repository's root.
 pub(crate) fn check_path(path: &str) -> Result<(), ForgeError> {
     let bad = path.contains(['\0', '\n'])
-        || path
-            .split('/')
-            .any(|part| part.is_empty() || part == "." || part == "..");
-    if bad {
-        Err(ForgeError::PathRefused {
-            path: path.to_owned(),
-        })
-    } else {
-        Ok(())
-    }
+        || path.split('/').any(|part| part.is_empty() || part == "." || part == "..");
+    if bad { Err(ForgeError::PathRefused { path: path.to_owned() }) } else { Ok(()) }
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 mod tests {
     use super::*;
 
@@ -90,9 +65,7 @@ mod tests {
         for good in ["main", "millrace/VTID-01213/1.2", "feature/a_b-c"] {
             check_branch(good).unwrap();
         }
-        for bad in [
-            "", "-f", "a/-f", "a..b", "a//b", "/a", "a/", "a b", "a.lock", ".a", "a:b", "@", "a~1",
-        ] {
+        for bad in ["", "-f", "a/-f", "a..b", "a//b", "/a", "a/", "a b", "a.lock", ".a", "a:b", "@", "a~1"] {
             assert!(check_branch(bad).is_err(), "{bad}");
         }
         assert!(check_own_branch("main").is_err());

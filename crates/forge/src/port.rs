@@ -16,20 +16,14 @@ pub trait Forge: Send + Sync {
     ///
     /// # Errors
     /// `BranchTaken`, `BranchRefused`, `BundleInvalid`, `NotBare`.
-    async fn push_bundle(
-        &self,
-        branch: &str,
-        bundle: &Path,
-        head_sha: &str,
-    ) -> Result<(), ForgeError>;
+    async fn push_bundle(&self, branch: &str, bundle: &Path, head_sha: &str) -> Result<(), ForgeError>;
 
     /// The pull request with this head branch, whatever its state: the open one if there is one, else
     /// the newest.
     ///
     /// # Errors
     /// Only what a read can fail with.
-    async fn find_pull_request(&self, head_branch: &str)
-    -> Result<Option<PullRequest>, ForgeError>;
+    async fn find_pull_request(&self, head_branch: &str) -> Result<Option<PullRequest>, ForgeError>;
 
     /// Opens a pull request, or returns the one that this head branch already has, closed or merged ones
     /// included: an attempt's branch gets one pull request ever.
@@ -48,12 +42,7 @@ pub trait Forge: Send + Sync {
     ///
     /// # Errors
     /// `PullRequestNotFound`, `NotBare`, `Contended`.
-    async fn comment(
-        &self,
-        number: u64,
-        idempotency_key: &str,
-        body: &str,
-    ) -> Result<Comment, ForgeError>;
+    async fn comment(&self, number: u64, idempotency_key: &str, body: &str) -> Result<Comment, ForgeError>;
 
     /// The comments, oldest first.
     ///
