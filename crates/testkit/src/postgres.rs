@@ -5,9 +5,9 @@
 use crate::reaper::Reaper;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-use std::sync::OnceLock;
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -19,6 +19,7 @@ pub struct Postgres {
     binaries: PathBuf,
     folder: PathBuf,
     databases: AtomicU32,
+    process: Mutex<Child>,
     _reaper: Reaper,
 }
 
@@ -64,10 +65,16 @@ impl Postgres {
         postgres.arg("-D").arg(&cluster).arg("-k").arg(&folder).args(["-c", "listen_addresses="]);
         postgres.current_dir(&folder).stdin(Stdio::null()).stdout(Stdio::null());
         postgres.stderr(std::fs::File::create(&log).expect("open the log"));
-        let mut child = postgres.spawn().expect("start postgres");
+        let child = postgres.spawn().expect("start postgres");
         // SIGQUIT is PostgreSQL's immediate shutdown.
         let reaper = Reaper::watch(child.id(), "QUIT", &folder);
-        let server = Self { binaries, folder, databases: AtomicU32::new(0), _reaper: reaper };
+        let server = Self {
+            binaries,
+            folder,
+            databases: AtomicU32::new(0),
+            process: Mutex::new(child),
+            _reaper: reaper,
+        };
 
         let deadline = Instant::now() + READY_WITHIN;
         loop {
@@ -76,7 +83,7 @@ impl Postgres {
             if run(ready).status.success() {
                 return server;
             }
-            let ended = child.try_wait().ok().flatten();
+            let ended = server.process.lock().expect("no test holds it").try_wait().ok().flatten();
             if ended.is_some() || Instant::now() >= deadline {
                 let log = std::fs::read_to_string(&log).unwrap_or_default();
                 panic!("PostgreSQL is not ready within {READY_WITHIN:?} ({ended:?}):\n{log}");
