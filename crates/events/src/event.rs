@@ -172,3 +172,50 @@ const _: () = {
     // The names that prost would use for type URLs are the ones we write.
     assert!(v1::TaskScheduled::NAME.len() == "TaskScheduled".len());
 };
+
+impl Event {
+    /// The task that the event is about, where it carries a reference.
+    pub fn task_ref(&self) -> Option<&v1::TaskRef> {
+        match self {
+            Self::Dispatcher(event) => event.task_ref(),
+            Self::Worker(event) => event.task_ref(),
+            Self::Validator(event) => event.task_ref(),
+            Self::Deployer(event) => event.task_ref(),
+            Self::FailureAnalyzer(FailureAnalyzerEvent::FailureClassified(event)) => event.task.as_ref(),
+            Self::Intake(_)
+            | Self::Operator(_)
+            | Self::SpecRegistry(_)
+            | Self::FailureAnalyzer(_)
+            | Self::Projector(_)
+            | Self::DeadLetter(_) => None,
+        }
+    }
+}
+
+macro_rules! task_refs {
+    ($($type:ident { $($event:ident),+ $(,)? })+) => {
+        $(impl $type {
+            /// The task that the event is about.
+            pub fn task_ref(&self) -> Option<&v1::TaskRef> {
+                match self { $(Self::$event(event) => event.task.as_ref()),+ }
+            }
+        })+
+    };
+}
+
+task_refs! {
+    DispatcherEvent {
+        TaskScheduled, WorkOrderIssued, WorkOrderExpired, ApprovalRequired, TaskBlocked, TaskPaused,
+        TaskResumed, TaskCompleted, TaskFailed, TaskCancelled, TransitionRefused,
+    }
+    WorkerEvent {
+        WorkOrderAcknowledged, PhaseCompleted, PhaseReverted, ModelCalled, ContractViolated,
+        ToolCallRefused, PromptDriftDetected, ExecutionCompleted, ExecutionFailed, ExecutionSuspended,
+        ChecksCompleted,
+    }
+    ValidatorEvent { ValidationPassed, ValidationFailed }
+    DeployerEvent {
+        PullRequestOpened, PullRequestFailed, MergeCompleted, MergeFailed, DeploymentVerified,
+        DeploymentFailed, RollbackCompleted, RollbackFailed, StageStopped,
+    }
+}

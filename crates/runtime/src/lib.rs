@@ -1,1 +1,10 @@
-//! Millrace runtime.
+//! The runtime: hosts deciders, projections and responders on JetStream. The only crate that knows NATS.
+//!
+//! [`host`] is the loop that every deciding service runs in; [`broker`], [`kv`] and [`clock`] are the seams
+//! below it, each with a twin in memory; [`settings`] is the configuration of everything.
+
+pub mod broker;
+pub mod clock;
+pub mod host;
+pub mod kv;
+pub mod settings;

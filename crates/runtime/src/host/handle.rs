@@ -1,0 +1,198 @@
+//! One delivery, from its bytes to its acknowledgement.
+
+use std::collections::BTreeMap;
+
+use millrace_decider::Cause;
+use millrace_events::{Code, Envelope, Key, Log, v1::Failure};
+use tracing::Instrument as _;
+
+use super::pump::{Host, HostError, Origin};
+use super::settle::{Chain, Settled, chain_of};
+use super::{Hosted, Incoming, Received, dead_letter};
+use crate::broker::{Delivery, Stored};
+
+/// What is done with a delivery.
+enum Answer {
+    Acknowledge,
+    Hold,
+}
+
+impl<H: Hosted> Host<H> {
+    /// Handles a delivery and answers it. While that lasts, the broker is told that it does.
+    pub(super) async fn handle(&self, delivery: &dyn Delivery, origin: Origin) -> Result<(), HostError> {
+        let work = self.answer(delivery.message(), origin);
+        tokio::pin!(work);
+        let answer = loop {
+            tokio::select! {
+                biased;
+                answer = &mut work => break answer?,
+                () = self.clock.sleep(self.options.progress_every) => {
+                    if let Err(error) = delivery.in_progress().await {
+                        tracing::debug!(%error, "cannot report progress");
+                    }
+                }
+            }
+        };
+        let answered = match answer {
+            Answer::Acknowledge => delivery.acknowledge().await,
+            Answer::Hold => delivery.give_back(self.options.hold_delay).await,
+        };
+        if let Err(error) = answered {
+            // It comes back; the state says that nothing is due.
+            tracing::debug!(%error, "cannot answer a delivery");
+        }
+        Ok(())
+    }
+
+    async fn answer(&self, message: &Stored, origin: Origin) -> Result<Answer, HostError> {
+        let (received, envelope) = match read(message, origin) {
+            Ok(Some(read)) => read,
+            Ok(None) => {
+                self.counters.skipped();
+                tracing::info!(
+                    stream = message.stream,
+                    sequence = message.sequence,
+                    "an event of an unknown type is skipped"
+                );
+                return Ok(Answer::Acknowledge);
+            }
+            Err(failure) => {
+                self.bury(message, *failure, 1).await?;
+                return Ok(Answer::Acknowledge);
+            }
+        };
+        let Some(input) = self.hosted.accept(&received) else { return Ok(Answer::Acknowledge) };
+        let span = self.process_span(&received, &envelope);
+        let mut chain = Chain {
+            cause: cause_of(&received, &envelope, origin),
+            index: 0,
+            depth: 0,
+            armed: BTreeMap::new(),
+            traceparent: envelope.traceparent,
+            tracestate: envelope.tracestate,
+        };
+        let settled = self.settle(&input, &mut chain).instrument(span).await?;
+        match settled {
+            Settled::Done => Ok(Answer::Acknowledge),
+            Settled::Hold => Ok(Answer::Hold),
+            Settled::Poison { fault, attempts } => {
+                tracing::error!(key = %received.key, fault = %chain_of(&fault), "to the dead letters");
+                self.bury(message, fault.to_failure(H::SERVICE.name(), ""), attempts).await?;
+                Ok(Answer::Acknowledge)
+            }
+        }
+    }
+
+    /// Records a dead letter; keeps trying, for what is not recorded must not be acknowledged.
+    async fn bury(&self, message: &Stored, failure: Failure, attempts: u32) -> Result<(), HostError> {
+        self.counters.dead_lettered();
+        let mut backoff = super::retry::Backoff::new(
+            std::time::Duration::from_millis(50),
+            std::time::Duration::from_secs(2),
+        );
+        loop {
+            let recorded = dead_letter::record(
+                self.log.broker.as_ref(),
+                H::SERVICE,
+                self.log.partitions,
+                message,
+                failure.clone(),
+                attempts,
+                self.clock.now(),
+            )
+            .await;
+            match recorded {
+                Ok(()) => return Ok(()),
+                Err(crate::broker::AppendError::Forbidden { subject }) => {
+                    return Err(HostError::Forbidden { subject });
+                }
+                Err(error) => tracing::warn!(%error, "cannot record a dead letter; trying again"),
+            }
+            self.clock.sleep(backoff.pause()).await;
+        }
+    }
+
+    fn process_span(&self, received: &Received, envelope: &Envelope) -> tracing::Span {
+        let template = match received.log {
+            Some(log) => {
+                format!("{}.{}.{{partition}}.{{key}}", millrace_events::catalogue::NAMESPACE, log.name())
+            }
+            None => format!(
+                "{}.{}.due.{{key}}.{{name}}",
+                millrace_events::catalogue::NAMESPACE,
+                H::SERVICE.name()
+            ),
+        };
+        let span = tracing::info_span!(
+            "process",
+            otel.name = %format!("process {template}"),
+            otel.kind = "consumer",
+            messaging.system = "nats",
+            messaging.operation.name = "process",
+            messaging.operation.type = "process",
+            messaging.destination.template = %template,
+            messaging.consumer.group.name = H::SERVICE.durable(),
+            messaging.message.id = %envelope.id,
+            messaging.message.conversation_id = %received.key,
+            millrace.service = H::SERVICE.name(),
+            millrace.event = envelope.name(),
+            millrace.stream.sequence = received.position.sequence,
+            cicd.pipeline.run.id = envelope.run,
+        );
+        if !envelope.traceparent.is_empty() {
+            millrace_telemetry::context::set_parent(&span, &envelope.traceparent, &envelope.tracestate);
+        }
+        span
+    }
+}
+
+/// Reads a message. `Ok(None)`: of a type or version that this one does not know. `Err`: poison.
+fn read(message: &Stored, origin: Origin) -> Result<Option<(Received, Envelope)>, Box<Failure>> {
+    let poison = |text: String| Box::new(Failure::new(Code::EventInvalid, text));
+    let json_allowed = matches!(origin, Origin::Log(log) if log.has_message_ids());
+    let envelope = match message.header("Content-Type") {
+        Some(millrace_events::CONTENT_TYPE_JSON) if json_allowed => {
+            let value =
+                serde_json::from_slice(&message.payload).map_err(|error| poison(error.to_string()))?;
+            let Origin::Log(log) = origin else { return Ok(None) };
+            Envelope::from_producer_json(log, &value, message.time)
+                .map_err(|error| poison(error.to_string()))?
+        }
+        _ => Envelope::decode(&message.payload).map_err(|error| poison(error.to_string()))?,
+    };
+    let (log, key_in_subject) = match origin {
+        Origin::Log(log) => (Some(log), log.key(&message.subject)),
+        Origin::Deadlines(service) => (None, service.fired(&message.subject).map(|(key, _)| key)),
+    };
+    let key: Key = key_in_subject
+        .ok_or_else(|| poison(format!("`{}` is no subject of the catalogue", message.subject)))?;
+    if key != envelope.key {
+        return Err(poison(format!("the event is about `{}` but stands under `{key}`", envelope.key)));
+    }
+    let incoming = match origin {
+        Origin::Deadlines(_) => envelope.fired_timer().map(|timer| timer.map(Incoming::Timer)),
+        Origin::Log(_) => envelope.event().map(|event| event.map(Incoming::Event)),
+    };
+    let Some(incoming) = incoming.map_err(|error| poison(error.to_string()))? else { return Ok(None) };
+    if let (Incoming::Event(event), Some(log)) = (&incoming, log) {
+        if event.log() != log {
+            return Err(poison(format!(
+                "an event of `{}` stands in the log `{}`",
+                event.log().name(),
+                log.name()
+            )));
+        }
+    }
+    let position = Cause::new(message.stream.clone(), message.sequence);
+    Ok(Some((Received { incoming, log, key, time: envelope.time, position }, envelope)))
+}
+
+/// The log message that led here: for a fired deadline, the event that armed it.
+fn cause_of(received: &Received, envelope: &Envelope, origin: Origin) -> Cause {
+    match (origin, &envelope.cause) {
+        (Origin::Deadlines(_), Some(armed_by)) if Log::from_stream(&armed_by.stream).is_some() => {
+            armed_by.clone()
+        }
+        _ => received.position.clone(),
+    }
+}

@@ -1,0 +1,68 @@
+//! What a service hands to the host: its decider, how events become inputs, how effects are performed.
+
+use async_trait::async_trait;
+use millrace_decider::{Cause, Decider, Timestamp};
+use millrace_events::{Event, Key, Log, LogEvent, Service, v1};
+
+use super::{EffectContext, Fault};
+
+/// A decider with its rim.
+#[async_trait]
+pub trait Hosted: Send + Sync + 'static {
+    /// What it decides.
+    type Decider: Decider<Event: LogEvent, Effect: Clone + PartialEq + std::fmt::Debug, Alarm = v1::TimerFired>;
+
+    /// Which service it is.
+    const SERVICE: Service;
+
+    /// The decider, with its limits.
+    fn decider(&self) -> &Self::Decider;
+
+    /// What something received means to this service. `None`: it concerns it not.
+    fn accept(&self, received: &Received) -> Option<<Self::Decider as Decider>::Input>;
+
+    /// The key in the service's own log that an input is decided under.
+    fn key(&self, input: &<Self::Decider as Decider>::Input) -> Key;
+
+    /// Does one effect. First asks whether it has happened already. `Ok(None)`: done, and nothing to decide.
+    /// A fault is tried again with back-off.
+    async fn perform(
+        &self,
+        effect: &<Self::Decider as Decider>::Effect,
+        context: &EffectContext,
+    ) -> Result<Option<<Self::Decider as Decider>::Input>, Fault>;
+
+    /// What it means that an effect could not be done, however often it was tried. `None`: the input goes to
+    /// the dead letters.
+    fn gave_up(
+        &self,
+        _effect: &<Self::Decider as Decider>::Effect,
+        _fault: &Fault,
+    ) -> Option<<Self::Decider as Decider>::Input> {
+        None
+    }
+}
+
+/// A message of another log, or a fired deadline, as a service gets to see it.
+#[derive(Debug, Clone)]
+pub struct Received {
+    /// What it says.
+    pub incoming: Incoming,
+    /// The log it stands in; `None` for a fired deadline.
+    pub log: Option<Log>,
+    /// Its key in that log.
+    pub key: Key,
+    /// When it was decided.
+    pub time: Timestamp,
+    /// Where it stands.
+    pub position: Cause,
+}
+
+/// An event or a fired deadline.
+#[derive(Debug, Clone)]
+pub enum Incoming {
+    /// An event of another log.
+    Event(Event),
+    /// A deadline of this service.
+    Timer(v1::TimerFired),
+}

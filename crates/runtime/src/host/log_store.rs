@@ -1,0 +1,115 @@
+//! The service's own log: load a key's state, append one decision.
+
+use std::sync::Arc;
+
+use millrace_decider::{Cause, Context, Decider, Recorded};
+use millrace_events::{CONTENT_TYPE_PROTOBUF, Envelope, Event, Key, LogEvent, event_id};
+
+use super::state_cache::Cached;
+use crate::broker::{Append, AppendError, Broker, BrokerError, Stored};
+
+/// Messages read at once when a state is loaded.
+const READ_BATCH: usize = 256;
+
+pub(super) struct LogStore {
+    pub(super) broker: Arc<dyn Broker>,
+    pub(super) service: &'static str,
+    pub(super) partitions: u32,
+}
+
+/// What an event is written with, besides itself.
+pub(super) struct Writing<'a> {
+    pub(super) key: &'a Key,
+    pub(super) context: &'a Context,
+    /// How many events this input has led to so far.
+    pub(super) index: u32,
+    pub(super) traceparent: String,
+    pub(super) tracestate: String,
+}
+
+impl LogStore {
+    fn place<E: LogEvent>(&self, key: &Key) -> (String, String) {
+        (E::LOG.stream(key.partition(self.partitions)), E::LOG.subject(key, self.partitions))
+    }
+
+    /// The last sequence on the key's subject, from the leader.
+    pub(super) async fn last_sequence<E: LogEvent>(&self, key: &Key) -> Result<u64, BrokerError> {
+        let (stream, subject) = self.place::<E>(key);
+        Ok(self.broker.last(&stream, &subject).await?.map_or(0, |stored| stored.sequence))
+    }
+
+    /// Folds the key's events up to the last that the leader knows.
+    pub(super) async fn load<D>(&self, decider: &D, key: &Key) -> Result<Cached<D::State>, BrokerError>
+    where
+        D: Decider<Event: LogEvent>,
+    {
+        let (stream, subject) = self.place::<D::Event>(key);
+        let mut state = D::State::default();
+        let Some(newest) = self.broker.last(&stream, &subject).await? else {
+            return Ok(Cached { state, last: 0 });
+        };
+        let mut from = 1;
+        while from < newest.sequence {
+            let batch = self.broker.read(&stream, Some(&subject), from, READ_BATCH).await?;
+            let older: Vec<&Stored> =
+                batch.iter().filter(|stored| stored.sequence < newest.sequence).collect();
+            let Some(read_to) = older.last().map(|stored| stored.sequence) else { break };
+            for stored in &older {
+                apply(decider, &mut state, stored);
+            }
+            if older.len() < READ_BATCH {
+                break;
+            }
+            from = read_to + 1;
+        }
+        apply(decider, &mut state, &newest);
+        Ok(Cached { state, last: newest.sequence })
+    }
+
+    /// Appends `event` after `cached.last` and applies it to the state.
+    pub(super) async fn append<D>(
+        &self,
+        decider: &D,
+        cached: &mut Cached<D::State>,
+        event: D::Event,
+        writing: Writing<'_>,
+    ) -> Result<u64, AppendError>
+    where
+        D: Decider<Event: LogEvent>,
+    {
+        let (stream, subject) = self.place::<D::Event>(writing.key);
+        let Context { now, cause } = writing.context;
+        let wire: Event = event.clone().into_event();
+        let id = event_id(cause, self.service, event.name(), writing.index);
+        let source = format!("/{}/{}", millrace_events::catalogue::NAMESPACE, self.service);
+        let mut envelope = Envelope::new(id.to_string(), source, writing.key.clone(), *now, &wire);
+        envelope.cause = Some(cause.clone());
+        envelope.run = wire.task_ref().map_or(0, |task| task.run);
+        envelope.traceparent = writing.traceparent;
+        envelope.tracestate = writing.tracestate;
+        let payload = envelope.encode();
+        if payload.len() > millrace_events::MAX_EVENT_BYTES {
+            return Err(AppendError::TooLarge { subject, bytes: payload.len() });
+        }
+        let append =
+            Append::new(stream, subject, payload).content_type(CONTENT_TYPE_PROTOBUF).expecting(cached.last);
+        let appended = self.broker.append(&append).await?;
+        let recorded =
+            Recorded { event: &event, sequence: appended.sequence, time: *now, cause: Some(cause) };
+        decider.evolve(&mut cached.state, &recorded);
+        cached.last = appended.sequence;
+        Ok(appended.sequence)
+    }
+}
+
+/// Applies a stored message. What this version cannot read is skipped: the fold is total.
+fn apply<D>(decider: &D, state: &mut D::State, stored: &Stored)
+where
+    D: Decider<Event: LogEvent>,
+{
+    let Ok(envelope) = Envelope::decode(&stored.payload) else { return };
+    let Ok(Some(event)) = envelope.event() else { return };
+    let Some(event) = D::Event::from_event(event) else { return };
+    let cause: Option<&Cause> = envelope.cause.as_ref();
+    decider.evolve(state, &Recorded { event: &event, sequence: stored.sequence, time: envelope.time, cause });
+}

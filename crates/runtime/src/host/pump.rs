@@ -1,0 +1,310 @@
+//! Keeps a bounded number of inputs in flight, from all consumers of a service.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use millrace_decider::Decider;
+use millrace_events::{Log, Service};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::Hosted;
+use super::lanes::Lanes;
+use super::log_store::LogStore;
+use super::retry::Backoff;
+use super::state_cache::StateCache;
+use crate::broker::{Broker, Consumer, Delivery};
+use crate::clock::Clock;
+
+/// How a host runs.
+#[derive(Debug, Clone)]
+pub struct HostOptions {
+    /// Inputs of one consumer in flight at most.
+    pub concurrency: usize,
+    /// Keys whose state is kept.
+    pub cached_keys: NonZeroUsize,
+    /// Partitions of every log.
+    pub partitions: u32,
+    /// Whether other replicas write to the same log, so that "nothing to do" is confirmed at the leader.
+    pub shared_log: bool,
+    /// Pause before an input that came too early is asked again.
+    pub hold_delay: Duration,
+    /// How often the broker is told that an input is still being worked on. Well below the consumers'
+    /// acknowledgement wait.
+    pub progress_every: Duration,
+    /// Tries of an effect that fails for a reason that may pass.
+    pub effect_attempts: u32,
+    /// First pause between them.
+    pub effect_backoff: Duration,
+    /// What is in flight at a stop may take this long.
+    pub grace: Duration,
+}
+
+impl Default for HostOptions {
+    fn default() -> Self {
+        Self {
+            concurrency: 256,
+            cached_keys: NonZeroUsize::MIN.saturating_add(16_383),
+            partitions: 1,
+            shared_log: true,
+            hold_delay: Duration::from_millis(200),
+            progress_every: Duration::from_secs(8),
+            effect_attempts: 6,
+            effect_backoff: Duration::from_millis(200),
+            grace: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Why a host ended.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// The permissions of this identity do not let it write its own log: final.
+    #[error(
+        "NATS refuses a publish on {subject}: the permissions of this identity do not come from this version's catalogue; generate them anew with `millrace bootstrap --auth`"
+    )]
+    Forbidden {
+        /// The subject.
+        subject: String,
+    },
+    /// A consumer that the bootstrap should have made is not there.
+    #[error(transparent)]
+    Broker(#[from] crate::broker::BrokerError),
+    /// Stopped; what was in flight is handed back.
+    #[error("stopped")]
+    Stopped,
+    /// The handling of an input panicked: a fault of Millrace.
+    #[error("the handling of an input panicked: {0}")]
+    Panicked(String),
+}
+
+/// Where a delivery came from.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Origin {
+    Log(Log),
+    Deadlines(Service),
+}
+
+/// What a host has counted since it was started.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    refused: AtomicU64,
+    conflicts: AtomicU64,
+    skipped: AtomicU64,
+    dead_lettered: AtomicU64,
+}
+
+impl Counters {
+    pub(super) fn refused(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn conflict(&self) {
+        self.conflicts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn skipped(&self) {
+        self.skipped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn dead_lettered(&self) {
+        self.dead_lettered.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Hosts one service's decider.
+pub struct Host<H: Hosted> {
+    pub(super) hosted: H,
+    pub(super) log: LogStore,
+    pub(super) states: StateCache<<H::Decider as Decider>::State>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) options: HostOptions,
+    pub(super) counters: Counters,
+    /// No new inputs any more.
+    pub(super) stop: CancellationToken,
+    /// The grace period is over.
+    pub(super) abandon: CancellationToken,
+    lanes: Lanes,
+}
+
+impl<H: Hosted> Host<H> {
+    /// A host for `hosted` that runs until `stop`.
+    pub fn new(
+        hosted: H,
+        broker: Arc<dyn Broker>,
+        clock: Arc<dyn Clock>,
+        options: HostOptions,
+        stop: CancellationToken,
+    ) -> Self {
+        Self {
+            hosted,
+            log: LogStore { broker, service: H::SERVICE.name(), partitions: options.partitions },
+            states: StateCache::new(options.cached_keys),
+            clock,
+            options,
+            counters: Counters::default(),
+            stop,
+            abandon: CancellationToken::new(),
+            lanes: Lanes::default(),
+        }
+    }
+
+    /// Pulls and handles until it is stopped: then finishes what is in flight within the grace period and
+    /// hands the rest back. Ends with an error only where going on makes no sense.
+    pub async fn run(self) -> Result<(), HostError> {
+        let host = Arc::new(self);
+        let mut pumps = JoinSet::new();
+        for (number, (stream, origin)) in host.sources().into_iter().enumerate() {
+            let host = host.clone();
+            pumps.spawn(async move { host.pump(number, &stream, origin).await });
+        }
+        let mut result = Ok(());
+        while let Some(ended) = pumps.join_next().await {
+            let ended = ended.unwrap_or_else(|error| Err(HostError::Panicked(error.to_string())));
+            if let Err(error) = ended {
+                host.stop.cancel();
+                host.abandon.cancel();
+                if result.is_ok() {
+                    result = Err(error);
+                }
+            }
+        }
+        let counted = &host.counters;
+        tracing::info!(
+            service = H::SERVICE.name(),
+            refused = counted.refused.load(Ordering::Relaxed),
+            conflicts = counted.conflicts.load(Ordering::Relaxed),
+            skipped = counted.skipped.load(Ordering::Relaxed),
+            dead_lettered = counted.dead_lettered.load(Ordering::Relaxed),
+            "stopped"
+        );
+        result
+    }
+
+    /// The streams it consumes: every partition of every log that the catalogue names, and its deadlines.
+    fn sources(&self) -> Vec<(String, Origin)> {
+        let service = H::SERVICE;
+        let logs = service.consumes().iter().flat_map(|log| {
+            (0..self.options.partitions).map(|partition| (log.stream(partition), Origin::Log(*log)))
+        });
+        logs.chain([(service.timer_stream(), Origin::Deadlines(service))]).collect()
+    }
+
+    async fn pump(self: Arc<Self>, number: usize, stream: &str, origin: Origin) -> Result<(), HostError> {
+        let Some(consumer) = self.attach(stream).await? else { return Ok(()) };
+        let slots = Arc::new(Semaphore::new(self.options.concurrency));
+        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+        let mut in_flight: JoinSet<Result<(), HostError>> = JoinSet::new();
+        loop {
+            while let Some(ended) = in_flight.try_join_next() {
+                ended.unwrap_or_else(|error| Err(HostError::Panicked(error.to_string())))?;
+            }
+            let first = tokio::select! {
+                biased;
+                () = self.stop.cancelled() => break,
+                permit = slots.clone().acquire_owned() => permit,
+            };
+            let Ok(first) = first else { break };
+            let mut permits = vec![first];
+            while let Ok(permit) = slots.clone().try_acquire_owned() {
+                permits.push(permit);
+            }
+            let fetched = tokio::select! {
+                biased;
+                () = self.stop.cancelled() => break,
+                fetched = consumer.fetch(permits.len(), Duration::from_secs(5)) => fetched,
+            };
+            let deliveries = match fetched {
+                Ok(deliveries) => deliveries,
+                Err(error) => {
+                    tracing::warn!(stream, %error, "cannot fetch; trying again");
+                    drop(permits);
+                    self.clock.sleep(backoff.pause()).await;
+                    continue;
+                }
+            };
+            if !deliveries.is_empty() {
+                backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+            }
+            for (delivery, permit) in deliveries.into_iter().zip(permits) {
+                let ticket = self.lanes.enter(number, &delivery.message().subject).await;
+                let host = self.clone();
+                in_flight.spawn(async move {
+                    let handled = host.take_turn(number, ticket, delivery.as_ref(), origin).await;
+                    drop(permit);
+                    handled
+                });
+            }
+        }
+        self.drain(in_flight).await
+    }
+
+    /// Waits for the messages of the same key before it, then handles this one.
+    async fn take_turn(
+        &self,
+        number: usize,
+        ticket: super::lanes::Ticket,
+        delivery: &dyn Delivery,
+        origin: Origin,
+    ) -> Result<(), HostError> {
+        let turn = ticket.turn();
+        tokio::pin!(turn);
+        let guard = loop {
+            tokio::select! {
+                biased;
+                guard = &mut turn => break guard,
+                () = self.clock.sleep(self.options.progress_every) => {
+                    let _told = delivery.in_progress().await;
+                }
+            }
+        };
+        let handled = self.handle(delivery, origin).await;
+        self.lanes.leave(number, &delivery.message().subject, guard);
+        handled
+    }
+
+    async fn attach(&self, stream: &str) -> Result<Option<Box<dyn Consumer>>, HostError> {
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
+        loop {
+            match self.log.broker.consumer(stream, H::SERVICE.durable()).await {
+                Ok(consumer) => return Ok(Some(consumer)),
+                Err(error @ crate::broker::BrokerError::Missing { .. }) => return Err(error.into()),
+                Err(error) => {
+                    tracing::warn!(stream, %error, "cannot attach to a consumer; trying again");
+                    tokio::select! {
+                        biased;
+                        () = self.stop.cancelled() => return Ok(None),
+                        () = self.clock.sleep(backoff.pause()) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Lets what is in flight finish within the grace period; what does not comes back by redelivery.
+    async fn drain(&self, mut in_flight: JoinSet<Result<(), HostError>>) -> Result<(), HostError> {
+        let finish = async {
+            let mut result = Ok(());
+            while let Some(ended) = in_flight.join_next().await {
+                match ended.unwrap_or_else(|error| Err(HostError::Panicked(error.to_string()))) {
+                    Ok(()) | Err(HostError::Stopped) => {}
+                    Err(error) => result = Err(error),
+                }
+            }
+            result
+        };
+        tokio::select! {
+            biased;
+            finished = finish => finished,
+            () = self.clock.sleep(self.options.grace) => {
+                self.abandon.cancel();
+                in_flight.abort_all();
+                tracing::warn!(service = H::SERVICE.name(), "the grace period is over; what was in flight is handed back");
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Puts the sources together and checks the result.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use millrace_events::Key;
+use toml::{Table, Value};
+
+use super::Settings;
+use super::environment::{ENVIRONMENT, Kind, NOT_SETTINGS};
+
+/// Where settings come from.
+#[derive(Debug, Clone, Default)]
+pub struct Source {
+    /// The TOML file, if any.
+    pub file: Option<PathBuf>,
+    /// The environment.
+    pub environment: BTreeMap<String, String>,
+    /// Flags, as setting paths with values; they win over everything.
+    pub flags: Vec<(String, Value)>,
+}
+
+/// A configuration that cannot be used. The text names the setting and what is wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("configuration: {0}")]
+pub struct SettingsError(String);
+
+impl SettingsError {
+    /// A problem in a sentence.
+    pub fn invalid(problem: impl Into<String>) -> Self {
+        Self(problem.into())
+    }
+}
+
+impl Settings {
+    /// Reads and checks all sources.
+    pub fn load(source: &Source) -> Result<Self, SettingsError> {
+        let mut table = match &source.file {
+            Some(path) => {
+                let text = std::fs::read_to_string(path)
+                    .map_err(|error| SettingsError::invalid(format!("{}: {error}", path.display())))?;
+                text.parse::<Table>().map_err(|error| {
+                    SettingsError::invalid(format!("{}: {}", path.display(), one_line(&error.to_string())))
+                })?
+            }
+            None => Table::new(),
+        };
+        for (name, value) in source.environment.iter().filter(|(name, _)| name.starts_with("MILLRACE_")) {
+            apply_variable(&mut table, name, value)?;
+        }
+        for (path, value) in &source.flags {
+            set(&mut table, path, value.clone())?;
+        }
+        let settings: Self = table.try_into().map_err(|error: toml::de::Error| {
+            let file = source.file.as_ref().map(|path| format!("{}: ", path.display())).unwrap_or_default();
+            SettingsError::invalid(format!("{file}{}", one_line(&error.to_string())))
+        })?;
+        settings.check()?;
+        Ok(settings)
+    }
+
+    /// A setting that a service cannot do without. The error names the variable and the key.
+    pub fn required<'a, T>(value: Option<&'a T>, path: &str) -> Result<&'a T, SettingsError> {
+        value.ok_or_else(|| {
+            let variable = ENVIRONMENT.iter().find(|variable| variable.path == path).map_or("", |v| v.name);
+            SettingsError::invalid(format!(
+                "{path} is not set; set {variable} or `{path}` in the configuration file"
+            ))
+        })
+    }
+
+    fn check(&self) -> Result<(), SettingsError> {
+        let mut problems = self.limits.problems();
+        if self.nats.partitions == 0 || self.nats.partitions > 1024 {
+            problems.push("nats.partitions must be between 1 and 1024".to_owned());
+        }
+        if ![1, 3, 5].contains(&self.nats.replicas) {
+            problems.push("nats.replicas must be 1, 3 or 5".to_owned());
+        }
+        let targets: BTreeSet<&str> =
+            self.targets.iter().filter_map(|target| target.get("id").and_then(Value::as_str)).collect();
+        let mut seen = BTreeSet::new();
+        for repository in &self.repositories {
+            let id = &repository.id;
+            if Key::new(id.clone()).is_err() {
+                problems.push(format!("repository id `{id}` must be 1 to 64 letters, digits, `_` or `-`"));
+            }
+            if !seen.insert(id) {
+                problems.push(format!("two repositories have the id `{id}`"));
+            }
+            if !targets.contains(repository.target.as_str()) {
+                problems.push(format!(
+                    "repository `{id}` releases to target `{}`, which is not configured",
+                    repository.target
+                ));
+            }
+            if millrace_events::TaskId::allocated(&repository.task_prefix, 1).is_err() {
+                problems.push(format!(
+                    "repository `{id}`: task_prefix `{}` must be capital letters and digits",
+                    repository.task_prefix
+                ));
+            }
+        }
+        if problems.is_empty() { Ok(()) } else { Err(SettingsError::invalid(problems.join("; "))) }
+    }
+}
+
+fn apply_variable(table: &mut Table, name: &str, text: &str) -> Result<(), SettingsError> {
+    if NOT_SETTINGS.contains(&name) {
+        return Ok(());
+    }
+    let variable = ENVIRONMENT.iter().find(|variable| variable.name == name).ok_or_else(|| {
+        SettingsError::invalid(format!(
+            "the environment variable {name} is not known; `millrace run --help` lists them"
+        ))
+    })?;
+    let value = match variable.kind {
+        Kind::Text => Value::String(text.to_owned()),
+        Kind::Number => Value::Integer(
+            text.parse()
+                .map_err(|_| SettingsError::invalid(format!("{name}: `{text}` is no whole number")))?,
+        ),
+        Kind::Switch => Value::Boolean(
+            text.parse()
+                .map_err(|_| SettingsError::invalid(format!("{name}: `{text}` is neither true nor false")))?,
+        ),
+    };
+    set(table, variable.path, value)
+}
+
+fn set(table: &mut Table, path: &str, value: Value) -> Result<(), SettingsError> {
+    let (parents, last) = path.rsplit_once('.').map_or(("", path), |(parents, last)| (parents, last));
+    let mut at = table;
+    for name in parents.split('.').filter(|name| !name.is_empty()) {
+        at = at
+            .entry(name)
+            .or_insert_with(|| Value::Table(Table::new()))
+            .as_table_mut()
+            .ok_or_else(|| SettingsError::invalid(format!("`{name}` must be a table")))?;
+    }
+    at.insert(last.to_owned(), value);
+    Ok(())
+}
+
+/// The parser's picture of the line, on one line.
+fn one_line(text: &str) -> String {
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn load(toml: &str, environment: &[(&str, &str)]) -> Result<Settings, SettingsError> {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("millrace.toml");
+        std::fs::write(&file, toml).unwrap();
+        Settings::load(&Source {
+            file: Some(file),
+            environment: environment.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(),
+            flags: Vec::new(),
+        })
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file() {
+        let settings =
+            load("[limits]\nlease = \"20s\"\nexecution = \"1m\"", &[("MILLRACE_LIMITS_LEASE", "40s")])
+                .unwrap();
+        assert_eq!(settings.limits.lease, Duration::from_secs(40));
+        assert_eq!(settings.limits.execution, Duration::from_secs(60));
+    }
+
+    #[test]
+    fn unknown_keys_are_refused_by_name() {
+        for (toml, name) in
+            [("leese = 1", "leese"), ("[limits]\nleese = \"1s\"", "leese"), ("[nats]\nport = 1", "port")]
+        {
+            assert!(load(toml, &[]).unwrap_err().to_string().contains(name), "{toml}");
+        }
+        let error = load("", &[("MILLRACE_LEASE", "1s")]).unwrap_err().to_string();
+        assert!(error.contains("MILLRACE_LEASE"), "{error}");
+    }
+
+    #[test]
+    fn bad_values_say_what_is_expected() {
+        let error = load("[limits]\nexecution = \"5 minutes\"", &[]).unwrap_err().to_string();
+        assert!(error.contains("5 minutes") && error.contains("30s"), "{error}");
+        let error = load("[limits]\nlease = \"10s\"\nlease_renewal = \"9s\"", &[]).unwrap_err().to_string();
+        assert!(error.contains("lease_renewal"), "{error}");
+        let error = load("[[repository]]\nid = \"a\"\nurl = \"x\"\ntarget = \"nowhere\"", &[])
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("nowhere"), "{error}");
+    }
+
+    #[test]
+    fn s2_c1_a_missing_setting_is_named_with_its_variable() {
+        let settings = load("", &[]).unwrap();
+        let error =
+            Settings::required(settings.database_url.as_ref(), "database_url").unwrap_err().to_string();
+        assert!(error.contains("MILLRACE_DATABASE_URL") && error.contains("database_url"), "{error}");
+    }
+}
