@@ -156,10 +156,8 @@ const ETC: [(&str, &str); 4] = [
 fn support_files(scratch: &Path) -> Result<TempDir, SandboxError> {
     let create = || {
         let open = || fs::Permissions::from_mode(0o755);
-        let directory = tempfile::Builder::new()
-            .prefix("millrace-sandbox-")
-            .permissions(open())
-            .tempdir_in(scratch)?;
+        let directory =
+            tempfile::Builder::new().prefix("millrace-sandbox-").permissions(open()).tempdir_in(scratch)?;
         fs::create_dir(directory.path().join("mounts"))?;
         // The mode above passes through the umask; this one does not.
         fs::set_permissions(directory.path(), open())?;
@@ -221,10 +219,7 @@ struct Sources {
 
 impl Sources {
     fn new(support: &Path, run_as: Option<RunAs>) -> Self {
-        Self {
-            staging: run_as.map(|_| support.join("mounts")),
-            staged: Vec::new(),
-        }
+        Self { staging: run_as.map(|_| support.join("mounts")), staged: Vec::new() }
     }
 
     fn reach(&mut self, path: &Path) -> PathBuf {

@@ -145,18 +145,11 @@ impl Sandbox {
         let duration = started.elapsed();
         lent.give_back().await?;
         let ended = ended?;
-        Ok(Finished {
-            exit: ended.exit,
-            output: ended.output,
-            truncated: ended.truncated,
-            duration,
-        })
+        Ok(Finished { exit: ended.exit, output: ended.output, truncated: ended.truncated, duration })
     }
 
     fn lend_to(&self) -> Option<RunAs> {
-        rustix::process::geteuid()
-            .is_root()
-            .then_some(self.config.run_as)
+        rustix::process::geteuid().is_root().then_some(self.config.run_as)
     }
 }
 
@@ -166,10 +159,7 @@ impl Default for Config {
             bwrap: PathBuf::from("bwrap"),
             read_only: Vec::new(),
             // In a range that systemd's table of ids leaves to nobody (60706 to 61183).
-            run_as: RunAs {
-                uid: 61_000,
-                gid: 61_000,
-            },
+            run_as: RunAs { uid: 61_000, gid: 61_000 },
             scratch: PathBuf::from("/tmp"),
             tmp_bytes: 512 * 1024 * 1024,
         }

@@ -36,9 +36,7 @@ pub(crate) async fn run(
 ) -> Result<Ended, SandboxError> {
     let watch = Watch::begin(lent.root(), limits).await?;
     let program = PathBuf::from(command.as_std().get_program());
-    let mut child = command
-        .spawn()
-        .map_err(|source| SandboxError::io("starting", program, source))?;
+    let mut child = command.spawn().map_err(|source| SandboxError::io("starting", program, source))?;
     let (Some(mut stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
         return Err(setup("its pipes are missing"));
     };
@@ -65,11 +63,7 @@ pub(crate) async fn run(
         None if started(&control) => exit_of(status),
         None => return Err(setup(&first_line(&control, status))),
     };
-    Ok(Ended {
-        exit,
-        output: output.bytes,
-        truncated: output.truncated,
-    })
+    Ok(Ended { exit, output: output.bytes, truncated: output.truncated })
 }
 
 const DRAIN: Duration = Duration::from_secs(1);
@@ -93,7 +87,9 @@ async fn kill(child: &mut Child) -> Result<ExitStatus, SandboxError> {
     for _ in 0..KILL_STEPS {
         let inside = child.id().map(usage::children).unwrap_or_default();
         childless_steps = if inside.is_empty() { childless_steps + 1 } else { 0 };
-        inside.into_iter().for_each(kill_one);
+        if let Some(monitor) = child.id() {
+            inside.into_iter().for_each(|pid| kill_child(monitor, pid));
+        }
         if childless_steps > 10 {
             // Nothing was ever started inside: this is the program itself that hangs.
             let _ = child.start_kill();
@@ -103,14 +99,16 @@ async fn kill(child: &mut Child) -> Result<ExitStatus, SandboxError> {
         }
     }
     let _ = child.start_kill();
-    Err(SandboxError::Unkillable {
-        waited_seconds: (KILL_STEP * 200).as_secs(),
-    })
+    Err(SandboxError::Unkillable { waited_seconds: (KILL_STEP * 200).as_secs() })
 }
 
-fn kill_one(pid: i32) {
-    // A process that has ended by itself meanwhile is what we want, so a failure here says nothing.
-    if let Some(process) = Pid::from_raw(pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()) {
+fn kill_child(parent: u32, pid: i32) {
+    let Some(process) = Pid::from_raw(pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()) else {
+        return;
+    };
+    // Only if the number still means the same process now that the descriptor holds on to it. A process that
+    // has ended by itself is what we want, so a failure to signal says nothing.
+    if usage::children(parent).contains(&pid) {
         let _ = pidfd_send_signal(process, Signal::KILL);
     }
 }
@@ -141,9 +139,7 @@ fn first_line(control: &str, status: ExitStatus) -> String {
 }
 
 fn setup(reason: &str) -> SandboxError {
-    SandboxError::Setup {
-        reason: reason.to_owned(),
-    }
+    SandboxError::Setup { reason: reason.to_owned() }
 }
 
 /// Output kept up to a bound.
@@ -155,11 +151,7 @@ struct Captured {
 
 impl Captured {
     fn new(bound: usize) -> Self {
-        Self {
-            bytes: Vec::new(),
-            bound,
-            truncated: false,
-        }
+        Self { bytes: Vec::new(), bound, truncated: false }
     }
 
     /// Reads to the end (`true`) or past the bound (`false`). What was read stays when the future is dropped.

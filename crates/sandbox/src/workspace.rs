@@ -48,19 +48,14 @@ impl Lent {
     fn lend_now(workspace: &Path, run_as: Option<RunAs>) -> Result<Self, SandboxError> {
         let root = fs::canonicalize(workspace)
             .map_err(|source| SandboxError::io("finding the workspace", workspace, source))?;
-        let found = fs::metadata(&root)
-            .map_err(|source| SandboxError::io("reading the workspace", &root, source))?;
+        let found =
+            fs::metadata(&root).map_err(|source| SandboxError::io("reading the workspace", &root, source))?;
         if !found.is_dir() || root == Path::new("/") {
             let shown = root.display();
-            return Err(SandboxError::refused(format!(
-                "workspace {shown} is not a directory of its own"
-            )));
+            return Err(SandboxError::refused(format!("workspace {shown} is not a directory of its own")));
         }
         let mut lent = Self {
-            owner: RunAs {
-                uid: found.uid(),
-                gid: found.gid(),
-            },
+            owner: RunAs { uid: found.uid(), gid: found.gid() },
             git_stands_in: false,
             given_back: false,
             run_as,
@@ -136,10 +131,6 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, SandboxError> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
-        Err(error) => Err(SandboxError::io(
-            "preparing",
-            "the workspace",
-            io::Error::other(error),
-        )),
+        Err(error) => Err(SandboxError::io("preparing", "the workspace", io::Error::other(error))),
     }
 }
