@@ -13,3 +13,5 @@ mod layout;
 mod nats;
 #[path = "all/postgres.rs"]
 mod postgres;
+#[path = "all/setup.rs"]
+mod setup;
