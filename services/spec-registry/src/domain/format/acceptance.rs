@@ -144,12 +144,7 @@ impl Collector {
     }
 
     fn push(&mut self, text: &str, kind: AcceptanceKind, done: Option<bool>, line: u32) {
-        self.drafts.push(Draft {
-            text: text.to_owned(),
-            kind,
-            done,
-            line,
-        });
+        self.drafts.push(Draft { text: text.to_owned(), kind, done, line });
     }
 
     fn append(&mut self, text: &str) {
@@ -209,23 +204,18 @@ fn own_id(text: &str) -> Option<String> {
 /// The Gherkin keyword a text begins with, in lower case.
 fn step_word(text: &str) -> Option<&'static str> {
     let first = text.split([' ', ',', ':']).next()?;
-    ["given", "when", "then", "and", "but"]
-        .into_iter()
-        .find(|word| first.eq_ignore_ascii_case(word))
+    ["given", "when", "then", "and", "but"].into_iter().find(|word| first.eq_ignore_ascii_case(word))
 }
 
 /// The Easy Approach to Requirements Syntax: a condition, then `SHALL` in capitals.
 fn is_ears(text: &str) -> bool {
     let first = text.split(' ').next().unwrap_or_default();
-    ["WHEN", "IF", "WHILE", "WHERE", "THE"]
-        .iter()
-        .any(|word| first.eq_ignore_ascii_case(word))
+    ["WHEN", "IF", "WHILE", "WHERE", "THE"].iter().any(|word| first.eq_ignore_ascii_case(word))
         && text.split(' ').any(|word| word == "SHALL")
 }
 
 fn contains_word(text: &str, wanted: &str) -> bool {
-    text.split(|c: char| !c.is_alphanumeric())
-        .any(|word| word.eq_ignore_ascii_case(wanted))
+    text.split(|c: char| !c.is_alphanumeric()).any(|word| word.eq_ignore_ascii_case(wanted))
 }
 
 fn squeeze(text: &str) -> String {

@@ -1,11 +1,14 @@
 //! YAML front matter: the keys between two `---` lines at the very top of a file.
 
+use std::collections::HashMap;
+
 use serde_norway::Value;
 
 use super::{Problem, ProblemCode};
 
-/// The largest front matter that is read, in bytes; what is longer is a document, not a set of keys.
-const MAX_BYTES: usize = 64 * 1024;
+/// The largest front matter that is read, in bytes. What is longer is a document, not a set of keys, and
+/// reading YAML takes time in the square of its nesting.
+const MAX_BYTES: usize = 16 * 1024;
 
 /// The keys of a front matter and where the text after it begins.
 #[derive(Debug, Default)]
@@ -26,20 +29,26 @@ pub(crate) struct Entry {
 
 /// Reads the front matter of a text, if it has one; a fault in it is pushed to `problems`.
 pub(crate) fn read(text: &str, start: usize, problems: &mut Vec<Problem>) -> FrontMatter {
-    let mut result = FrontMatter {
-        end: start,
-        ..FrontMatter::default()
-    };
+    let mut result = FrontMatter { end: start, ..FrontMatter::default() };
     let Some((yaml, end)) = split(text, start) else {
+        if looks_begun(text, start) {
+            problems.push(Problem::error(
+                ProblemCode::FrontMatterInvalid,
+                Some(1),
+                format!("the front matter is not closed within {} KiB", MAX_BYTES / 1024),
+                "end it with a line of three dashes, and move long text below it",
+            ));
+        }
         return result;
     };
     match serde_norway::from_str::<Value>(yaml) {
         Ok(Value::Mapping(mapping)) => {
             result.end = end;
+            let lines = key_lines(yaml);
             for (key, value) in mapping {
                 let Some(key) = scalar(&key) else { continue };
                 result.entries.push(Entry {
-                    line: line_of(yaml, &key),
+                    line: lines.get(key.as_str()).copied().unwrap_or(2),
                     values: values(&value),
                     key,
                 });
@@ -83,14 +92,28 @@ fn split(text: &str, start: usize) -> Option<(&str, usize)> {
     None
 }
 
-fn line_of(yaml: &str, key: &str) -> u32 {
-    let index = yaml.lines().position(|line| {
-        let line = line.trim_start_matches(['"', '\'']);
-        line.strip_prefix(key)
-            .is_some_and(|rest| rest.trim_start_matches(['"', '\'', ' ']).starts_with(':'))
-    });
-    // The first line of the file is the fence, and lines count from 1.
-    u32::try_from(index.unwrap_or(0) + 2).unwrap_or(u32::MAX)
+/// Whether the text begins with `---` and a line that looks like a key, and not with a thematic break.
+fn looks_begun(text: &str, start: usize) -> bool {
+    let mut lines = text.get(start..).unwrap_or_default().lines();
+    lines.next().is_some_and(|line| line.trim_end() == "---")
+        && lines.next().is_some_and(|line| {
+            line.split_once(':').is_some_and(|(key, _)| {
+                !key.is_empty() && key.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-')
+            })
+        })
+}
+
+/// The line of every key that stands at the left margin. The first line of the file is the fence, and
+/// lines count from 1.
+fn key_lines(yaml: &str) -> HashMap<&str, u32> {
+    let mut found = HashMap::new();
+    for (number, line) in (2..).zip(yaml.lines()) {
+        if let Some((key, _)) = line.split_once(':') {
+            let key = key.trim_end().trim_matches(['"', '\'']);
+            found.entry(key).or_insert(number);
+        }
+    }
+    found
 }
 
 fn values(value: &Value) -> Vec<String> {

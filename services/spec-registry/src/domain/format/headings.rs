@@ -72,23 +72,9 @@ const SYNONYMS: &[(Part, &[&str])] = &[
             "design",
         ],
     ),
-    (
-        Part::TestPlan,
-        &[
-            "test plan",
-            "testing",
-            "independent test",
-            "definition of done",
-        ],
-    ),
-    (
-        Part::Dependencies,
-        &["dependencies", "depends on", "blocked by", "prerequisites"],
-    ),
-    (
-        Part::OpenQuestions,
-        &["open questions", "questions", "clarifications needed"],
-    ),
+    (Part::TestPlan, &["test plan", "testing", "independent test", "definition of done"]),
+    (Part::Dependencies, &["dependencies", "depends on", "blocked by", "prerequisites"]),
+    (Part::OpenQuestions, &["open questions", "questions", "clarifications needed"]),
 ];
 
 /// The parts a heading announces, each with its rank among the synonyms (0 is best).
@@ -109,9 +95,7 @@ pub(crate) fn parts_of(heading: &str) -> Vec<(Part, usize)> {
 /// Whether the heading opens one scenario: `Scenario: the cart is empty`.
 pub(crate) fn is_scenario(heading: &str) -> bool {
     let heading = heading.trim();
-    heading
-        .get(.."scenario".len())
-        .is_some_and(|word| word.eq_ignore_ascii_case("scenario"))
+    heading.get(.."scenario".len()).is_some_and(|word| word.eq_ignore_ascii_case("scenario"))
         && heading.contains(':')
 }
 
@@ -122,10 +106,8 @@ pub(crate) fn normalise(heading: &str) -> String {
         Some(at) if at > 0 => heading.get(..at).unwrap_or(heading),
         _ => heading,
     };
-    let words_only: String = without_remark
-        .chars()
-        .map(|c| if c.is_alphanumeric() { c } else { ' ' })
-        .collect();
+    let words_only: String =
+        without_remark.chars().map(|c| if c.is_alphanumeric() { c } else { ' ' }).collect();
     words_only
         .split_whitespace()
         .skip_while(|word| word.chars().all(|c| c.is_ascii_digit()))
@@ -135,12 +117,7 @@ pub(crate) fn normalise(heading: &str) -> String {
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 mod tests {
     use super::*;
 

@@ -5,9 +5,10 @@ use super::outline::{Lines, Outline};
 use super::sections::Section;
 
 /// Keys that are recognised without being set in bold.
-const PLAIN_KEYS: &[&str] = &[
-    "vtid", "task id", "ticket", "id", "status", "priority", "scope", "owner", "domain", "type",
-];
+const PLAIN_KEYS: &[&str] =
+    &["vtid", "task id", "ticket", "id", "status", "priority", "scope", "owner", "domain", "type"];
+/// Subheadings below which keys speak of the whole text.
+const HEAD_HEADINGS: &[&str] = &["metadata", "details", "document information"];
 /// A key longer than this is a sentence.
 const MAX_KEY_CHARS: usize = 40;
 
@@ -29,6 +30,9 @@ pub(crate) struct Pair {
     pub(crate) key: String,
     pub(crate) value: String,
     pub(crate) line: u32,
+    /// Whether it stands where keys speak of the whole text: above the first subheading, or below one
+    /// that says so. Elsewhere `**id**: …` may describe anything.
+    pub(crate) in_head: bool,
 }
 
 /// The canonical form of a key: `Task ID` becomes `task_id`.
@@ -38,19 +42,18 @@ pub(crate) fn canonical_key(name: &str) -> String {
 
 /// All key lines outside code, comments and the sections that announce a part: `**VTID:** …` under
 /// *Dependencies* speaks of another task.
-pub(crate) fn pairs(
-    text: &str,
-    outline: &Outline,
-    lines: &Lines,
-    sections: &[Section],
-) -> Vec<Pair> {
+pub(crate) fn pairs(text: &str, outline: &Outline, lines: &Lines, sections: &[Section]) -> Vec<Pair> {
     let mut pairs = Vec::new();
     let mut sections = sections.iter().peekable();
+    let mut headings = outline.headings.iter().peekable();
+    let mut in_head = true;
     for (start, line) in lines.each(text) {
+        while let Some(heading) = headings.next_if(|h| h.range.start <= start) {
+            let says_so = HEAD_HEADINGS.contains(&normalise(&heading.text).as_str());
+            in_head = says_so || (in_head && heading.level == 1);
+        }
         while sections.next_if(|s| s.body.end <= start).is_some() {}
-        let in_section = sections
-            .peek()
-            .is_some_and(|s| s.line <= lines.number(start));
+        let in_section = sections.peek().is_some_and(|s| s.line <= lines.number(start));
         if in_section || outline.is_masked(start) {
             continue;
         }
@@ -61,6 +64,7 @@ pub(crate) fn pairs(
                     key: canonical_key(key.name),
                     value: value.to_owned(),
                     line: lines.number(start),
+                    in_head,
                 });
             }
         }
@@ -71,9 +75,7 @@ pub(crate) fn pairs(
 /// Reads one line; a bold key may stand alone, so that it can serve as a heading.
 pub(crate) fn key_line(line: &str) -> Option<KeyLine<'_>> {
     let trimmed = line.trim_start();
-    let after_bullet = trimmed
-        .strip_prefix(['-', '*', '+'])
-        .filter(|rest| rest.starts_with(' '));
+    let after_bullet = trimmed.strip_prefix(['-', '*', '+']).filter(|rest| rest.starts_with(' '));
     let rest = after_bullet.unwrap_or(trimmed).trim_start();
     let (name, value, bold) = bold_key(rest).or_else(|| plain_key(rest))?;
     let name = name.trim();
@@ -104,23 +106,13 @@ fn bold_key(text: &str) -> Option<(&str, &str, bool)> {
 
 /// `Key: value` or `# Key: value` for the few keys that need no emphasis.
 fn plain_key(text: &str) -> Option<(&str, &str, bool)> {
-    let text = text
-        .strip_prefix("# ")
-        .map_or(text, |heading| heading.trim_start());
+    let text = text.strip_prefix("# ").map_or(text, |heading| heading.trim_start());
     let (name, value) = text.split_once(':')?;
-    PLAIN_KEYS
-        .iter()
-        .any(|key| name.trim().eq_ignore_ascii_case(key))
-        .then_some((name, value, false))
+    PLAIN_KEYS.iter().any(|key| name.trim().eq_ignore_ascii_case(key)).then_some((name, value, false))
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 mod tests {
     use super::*;
 
@@ -140,14 +132,9 @@ mod tests {
 
     #[test]
     fn prose_is_no_key() {
-        for line in [
-            "Note: mind the gap",
-            "**bold** words in a sentence",
-            "# A title: and more",
-            "**",
-            "****",
-            "",
-        ] {
+        for line in
+            ["Note: mind the gap", "**bold** words in a sentence", "# A title: and more", "**", "****", ""]
+        {
             assert_eq!(key_line(line), None, "{line}");
         }
     }

@@ -8,8 +8,10 @@
 //! understood. Nothing here does I/O, and the work is bounded by [`MAX_SPEC_BYTES`].
 
 mod acceptance;
+mod decode;
 mod front_matter;
 mod headings;
+mod identity;
 mod metadata;
 mod outline;
 mod parse;
@@ -23,7 +25,5 @@ mod task_id;
 pub use parse::parse;
 pub use problem::{Problem, ProblemCode, Severity};
 pub use render::render_problems;
-pub use spec::{
-    AcceptanceItem, AcceptanceKind, MAX_SPEC_BYTES, ParseSettings, PlanBlock, Readiness, Spec,
-};
+pub use spec::{AcceptanceItem, AcceptanceKind, MAX_SPEC_BYTES, ParseSettings, PlanBlock, Readiness, Spec};
 pub use task_id::task_id_in_file_name;

@@ -131,11 +131,7 @@ impl Reader {
     fn start(&mut self, tag: Tag<'_>, range: Range<usize>, source: &str) {
         match tag {
             Tag::Heading { level, .. } => {
-                self.heading = Some(Heading {
-                    level: level as u8,
-                    text: String::new(),
-                    range,
-                });
+                self.heading = Some(Heading { level: level as u8, text: String::new(), range });
             }
             Tag::List(_) => self.depth += 1,
             Tag::Item if self.depth == 1 => {
@@ -174,10 +170,7 @@ impl Reader {
 
     fn finish_block(&mut self) {
         if let Some(block) = self.block.take() {
-            let at = self
-                .outline
-                .blocks
-                .partition_point(|b| b.range.start < block.range.start);
+            let at = self.outline.blocks.partition_point(|b| b.range.start < block.range.start);
             self.outline.blocks.insert(at, block);
         }
     }
@@ -194,19 +187,13 @@ impl Reader {
 
     fn line_break(&mut self) {
         let in_paragraph = self.heading.is_none()
-            && self
-                .block
-                .as_ref()
-                .is_some_and(|block| block.kind == BlockKind::Paragraph);
+            && self.block.as_ref().is_some_and(|block| block.kind == BlockKind::Paragraph);
         self.push(if in_paragraph { "\n" } else { " " });
     }
 
     fn mark(&mut self, checked: bool) {
         if self.depth == 1
-            && let Some(Block {
-                kind: BlockKind::Item { done },
-                ..
-            }) = &mut self.block
+            && let Some(Block { kind: BlockKind::Item { done }, .. }) = &mut self.block
         {
             *done = Some(checked);
         }
@@ -214,14 +201,9 @@ impl Reader {
 
     fn comment(&mut self, range: Range<usize>, source: &str) {
         let mut at = range.start;
-        while let Some(found) = source
-            .get(at..range.end)
-            .and_then(|rest| rest.find("<!--"))
-        {
+        while let Some(found) = source.get(at..range.end).and_then(|rest| rest.find("<!--")) {
             let start = at + found;
-            let close = source
-                .get(start..range.end)
-                .and_then(|rest| rest.find("-->"));
+            let close = source.get(start..range.end).and_then(|rest| rest.find("-->"));
             let end = match close {
                 Some(close) => start + close + "-->".len(),
                 None => {
@@ -236,11 +218,7 @@ impl Reader {
 }
 
 fn block(range: Range<usize>, kind: BlockKind) -> Block {
-    Block {
-        range,
-        text: String::new(),
-        kind,
-    }
+    Block { range, text: String::new(), kind }
 }
 
 /// The line of an offset, counted from 1.
@@ -253,9 +231,7 @@ impl Lines {
     /// Finds the lines of a text.
     pub(crate) fn of(text: &str) -> Self {
         let after_breaks = text.match_indices('\n').map(|(at, _)| at + 1);
-        Self {
-            starts: std::iter::once(0).chain(after_breaks).collect(),
-        }
+        Self { starts: std::iter::once(0).chain(after_breaks).collect() }
     }
 
     /// The line that the offset is on.

@@ -1,18 +1,20 @@
 //! Puts a specification together from its parts and collects every fault on the way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use sha2::{Digest, Sha256};
 
+use super::decode::{decode, without_bom};
 use super::front_matter::{self, FrontMatter};
 use super::headings::Part;
+use super::identity::Claims;
 use super::metadata::{self, Pair, canonical_key};
 use super::outline::{BlockKind, Lines, Outline};
 use super::sections::{self, Section};
-use super::task_id::{self, Reading};
+use super::task_id;
 use super::{
-    AcceptanceItem, MAX_SPEC_BYTES, ParseSettings, PlanBlock, Problem, ProblemCode, Readiness,
-    Severity, Spec, acceptance, placeholders,
+    AcceptanceItem, ParseSettings, PlanBlock, Problem, ProblemCode, Readiness, Severity, Spec, acceptance,
+    placeholders,
 };
 
 /// The fewest characters of a summary.
@@ -21,23 +23,15 @@ const MIN_SUMMARY_CHARS: usize = 10;
 const MAX_PROBLEMS: usize = 100;
 /// The info string of an embedded plan.
 const PLAN_INFO: &str = "millrace";
-/// Keys that hold a task id and nothing else.
-const OWN_ID_KEYS: &[&str] = &["vtid", "task_id"];
-/// Keys that may hold a task id or the id of another tracker.
-const SHARED_ID_KEYS: &[&str] = &["ticket", "id"];
 
 /// Reads a specification.
 ///
 /// `file_name` may carry folders; its last part can hold the task id. The bytes are looked at once: a file
-/// over [`MAX_SPEC_BYTES`] is refused by its length.
+/// over [`super::MAX_SPEC_BYTES`] is refused by its length.
 ///
 /// # Errors
 /// Every fault of the file together, warnings included, if at least one of them is an error.
-pub fn parse(
-    file_name: &str,
-    bytes: &[u8],
-    settings: &ParseSettings,
-) -> Result<Spec, Vec<Problem>> {
+pub fn parse(file_name: &str, bytes: &[u8], settings: &ParseSettings) -> Result<Spec, Vec<Problem>> {
     let text = decode(bytes)?;
     let mut reader = Reader::new(text, settings);
     let task_id = reader.task_id(file_name);
@@ -78,60 +72,6 @@ pub fn parse(
     })
 }
 
-fn decode(bytes: &[u8]) -> Result<&str, Vec<Problem>> {
-    if bytes.len() > MAX_SPEC_BYTES {
-        return Err(vec![Problem::error(
-            ProblemCode::TooLarge,
-            None,
-            format!("the file is larger than {} KiB", MAX_SPEC_BYTES / 1024),
-            "split the change into several specifications, and keep data and pictures in files of their own",
-        )]);
-    }
-    let line_at = |offset: usize| {
-        let before = bytes.get(..offset).unwrap_or(bytes);
-        let breaks = before.iter().filter(|byte| **byte == b'\n').count();
-        Some(u32::try_from(breaks + 1).unwrap_or(u32::MAX))
-    };
-    let mut problems = Vec::new();
-    if let Some(offset) = bytes.iter().position(|byte| *byte == 0) {
-        problems.push(Problem::error(
-            ProblemCode::NulByte,
-            line_at(offset),
-            "the file contains a NUL byte, so it is not text",
-            "save it as plain UTF-8 text",
-        ));
-    }
-    let text = match std::str::from_utf8(bytes) {
-        Ok(text) => text,
-        Err(error) => {
-            problems.push(Problem::error(
-                ProblemCode::NotUtf8,
-                line_at(error.valid_up_to()),
-                format!("the file is not UTF-8 from byte {} on", error.valid_up_to()),
-                "save it as UTF-8",
-            ));
-            ""
-        }
-    };
-    if problems.is_empty() && without_bom(text).trim().is_empty() {
-        problems.push(Problem::error(
-            ProblemCode::Empty,
-            None,
-            "the file is empty",
-            "write at least a summary, a problem statement and one acceptance criterion",
-        ));
-    }
-    if problems.is_empty() {
-        Ok(text)
-    } else {
-        Err(problems)
-    }
-}
-
-fn without_bom(text: &str) -> &str {
-    text.strip_prefix('\u{feff}').unwrap_or(text)
-}
-
 /// The text with its structure, and what has been found out about it so far.
 struct Reader<'a> {
     text: &'a str,
@@ -158,81 +98,23 @@ impl<'a> Reader<'a> {
         }
         let sections = sections::find(text, &outline, &lines);
         let pairs = metadata::pairs(text, &outline, &lines, &sections);
-        Self {
-            text,
-            settings,
-            lines,
-            front,
-            outline,
-            sections,
-            pairs,
-            problems,
-            relaxed: Vec::new(),
-        }
+        Self { text, settings, lines, front, outline, sections, pairs, problems, relaxed: Vec::new() }
     }
 
     fn task_id(&mut self, file_name: &str) -> Option<String> {
-        let mut readings = vec![(None, task_id::read_file_name(file_name, self.settings))];
-        let values = self.front.entries.iter().flat_map(|entry| {
-            let key = canonical_key(&entry.key);
-            entry
-                .values
-                .first()
-                .map(|value| (key, value.as_str(), entry.line))
-        });
-        let pairs = self
-            .pairs
-            .iter()
-            .map(|pair| (pair.key.clone(), pair.value.as_str(), pair.line));
-        for (key, value, line) in values.chain(pairs) {
-            let own = OWN_ID_KEYS.contains(&key.as_str());
-            if own || SHARED_ID_KEYS.contains(&key.as_str()) {
-                let reading = task_id::read_value(value, own, self.settings);
-                readings.push((Some(line), reading));
+        let mut claims = Claims::new(file_name, self.settings);
+        for entry in &self.front.entries {
+            if let Some(value) = entry.values.first() {
+                claims.key(&canonical_key(&entry.key), value, entry.line, true);
             }
         }
-        if let Some((heading, (id, _))) = self
-            .title_heading()
-            .and_then(|(text, line)| Some((line, task_id::split_title(text, self.settings)?)))
-        {
-            readings.push((Some(heading), Reading::Id(id)));
+        for pair in &self.pairs {
+            claims.key(&pair.key, &pair.value, pair.line, pair.in_head);
         }
-
-        let mut ids: Vec<(Option<u32>, String)> = Vec::new();
-        let mut unclear = false;
-        for (line, reading) in readings {
-            match reading {
-                Reading::Id(id) => ids.push((line, id)),
-                Reading::Absent => {}
-                Reading::Foreign(id) => self.problems.push(foreign_id(line, &id)),
-                Reading::Malformed(id) => {
-                    unclear = true;
-                    self.problems.push(malformed_id(line, &id, self.settings));
-                }
-                Reading::Placeholder(id) => {
-                    unclear = true;
-                    // Outside code the text itself is searched for placeholders.
-                    if line.is_none() || !self.text.contains(&format!(" {id}")) {
-                        self.problems.push(placeholders::problem(line, &id));
-                    }
-                }
-            }
+        if let Some((title, line)) = self.title_heading() {
+            claims.title(title, line);
         }
-        let first = ids.first().map(|(_, id)| id.clone());
-        if let Some((line, _)) = ids.iter().find(|(_, id)| Some(id) != first.as_ref()) {
-            self.problems.push(id_conflict(*line, &ids));
-        } else if first.is_none() && !unclear {
-            self.problems.push(Problem::warning(
-                ProblemCode::TaskIdMissing,
-                None,
-                "no id in the file name or in the text: one will be allocated",
-                format!(
-                    "to choose it yourself, name the file `{}-01213-short-title.md`",
-                    self.settings.default_prefix
-                ),
-            ));
-        }
-        first
+        claims.settle(&mut self.problems)
     }
 
     /// The first top-level heading that is not a key line, with its line.
@@ -242,16 +124,13 @@ impl<'a> Reader<'a> {
                 && metadata::key_line(&heading.text).is_none_or(|key| key.bold)
                 && !heading.text.trim().is_empty()
         })?;
-        Some((
-            heading.text.trim(),
-            self.lines.number(heading.range.start),
-        ))
+        Some((heading.text.trim(), self.lines.number(heading.range.start)))
     }
 
     fn title(&self, file_name: &str) -> String {
-        let heading = self.title_heading().map(|(text, _)| {
-            task_id::split_title(text, self.settings).map_or(text, |(_, rest)| rest)
-        });
+        let heading = self
+            .title_heading()
+            .map(|(text, _)| task_id::split_title(text, self.settings).map_or(text, |(_, rest)| rest));
         let base = file_name.rsplit('/').next().unwrap_or(file_name);
         self.front_value("title")
             .or(heading)
@@ -266,8 +145,7 @@ impl<'a> Reader<'a> {
                 Some((line, text)) => (line, text.to_owned()),
                 None => match self.lead_paragraph() {
                     Some(lead) => {
-                        self.relaxed
-                            .push("the paragraph under the title is the summary".to_owned());
+                        self.relaxed.push("the paragraph under the title is the summary".to_owned());
                         lead
                     }
                     None => (self.top(), String::new()),
@@ -281,19 +159,15 @@ impl<'a> Reader<'a> {
             let message = "there is no summary";
             self.error(ProblemCode::SummaryMissing, line, message, advice);
         } else if length < MIN_SUMMARY_CHARS {
-            let message = format!(
-                "the summary has {length} characters, at least {MIN_SUMMARY_CHARS} are needed"
-            );
+            let message =
+                format!("the summary has {length} characters, at least {MIN_SUMMARY_CHARS} are needed");
             self.error(ProblemCode::SummaryTooShort, line, message, advice);
         }
         summary
     }
 
     fn problem_statement(&mut self) -> String {
-        if let Some((_, text)) = self
-            .best(Part::ProblemStatement)
-            .filter(|(_, text)| !text.is_empty())
-        {
+        if let Some((_, text)) = self.best(Part::ProblemStatement).filter(|(_, text)| !text.is_empty()) {
             return text;
         }
         let line = self.best(Part::ProblemStatement).map(|(line, _)| line);
@@ -306,14 +180,10 @@ impl<'a> Reader<'a> {
         let severity = if self.settings.strict {
             Severity::Error
         } else {
-            self.relaxed
-                .push("a problem statement is not required".to_owned());
+            self.relaxed.push("a problem statement is not required".to_owned());
             Severity::Warning
         };
-        self.problems.push(Problem {
-            severity,
-            ..problem
-        });
+        self.problems.push(Problem { severity, ..problem });
         String::new()
     }
 
@@ -335,17 +205,13 @@ impl<'a> Reader<'a> {
     }
 
     fn plan(&mut self) -> Option<PlanBlock> {
-        let is_plan =
-            |kind: &BlockKind| matches!(kind, BlockKind::Fence { info } if info == PLAN_INFO);
+        let is_plan = |kind: &BlockKind| matches!(kind, BlockKind::Fence { info } if info == PLAN_INFO);
         let plans: Vec<PlanBlock> = self
             .outline
             .blocks
             .iter()
             .filter(|block| is_plan(&block.kind))
-            .map(|block| PlanBlock {
-                text: block.text.clone(),
-                line: self.lines.number(block.range.start),
-            })
+            .map(|block| PlanBlock { text: block.text.clone(), line: self.lines.number(block.range.start) })
             .collect();
         if let [_, second, ..] = plans.as_slice() {
             let places: Vec<String> = plans.iter().take(10).map(|p| p.line.to_string()).collect();
@@ -388,9 +254,8 @@ impl<'a> Reader<'a> {
             .collect();
         if let Some(text) = self.optional(part) {
             let before = found.len();
-            let blocks = self
-                .sections_for(part)
-                .flat_map(|(section, _)| self.outline.blocks_in(&section.body));
+            let blocks =
+                self.sections_for(part).flat_map(|(section, _)| self.outline.blocks_in(&section.body));
             for block in blocks {
                 if matches!(block.kind, BlockKind::Item { .. }) {
                     found.push(block.text.trim().to_owned());
@@ -405,9 +270,14 @@ impl<'a> Reader<'a> {
     }
 
     fn check_leftovers(&mut self) {
-        let unfilled =
-            placeholders::unfilled(self.text, &self.outline, &self.lines, self.settings);
-        self.problems.extend(unfilled);
+        let unfilled = placeholders::unfilled(self.text, &self.outline, &self.lines, self.settings);
+        let reported: HashSet<Option<u32>> = self
+            .problems
+            .iter()
+            .filter(|problem| problem.code == ProblemCode::TemplateUnfilled)
+            .map(|problem| problem.line)
+            .collect();
+        self.problems.extend(unfilled.into_iter().filter(|p| !reported.contains(&p.line)));
         if let Some(offset) = self.outline.unclosed_comment {
             self.problems.push(Problem::warning(
                 ProblemCode::CommentUnclosed,
@@ -432,23 +302,14 @@ impl<'a> Reader<'a> {
                 "mend these first",
             ));
         }
-        if problems.iter().any(|p| p.severity == Severity::Error) {
-            Err(problems)
-        } else {
-            Ok(problems)
-        }
+        if problems.iter().any(|p| p.severity == Severity::Error) { Err(problems) } else { Ok(problems) }
     }
 
     fn metadata(&self) -> BTreeMap<String, String> {
-        let front = self
-            .front
-            .entries
-            .iter()
-            .map(|entry| (canonical_key(&entry.key), entry.values.join(", ")));
-        let pairs = self
-            .pairs
-            .iter()
-            .map(|pair| (pair.key.clone(), pair.value.clone()));
+        let front =
+            self.front.entries.iter().map(|entry| (canonical_key(&entry.key), entry.values.join(", ")));
+        let pairs =
+            self.pairs.iter().filter(|pair| pair.in_head).map(|pair| (pair.key.clone(), pair.value.clone()));
         let mut metadata = BTreeMap::new();
         for (key, value) in front.chain(pairs) {
             if !key.is_empty() {
@@ -460,14 +321,8 @@ impl<'a> Reader<'a> {
 
     /// Backlog.md writes these three keys into every task; nothing else depends on the answer.
     fn format(&self, metadata: &BTreeMap<String, String>) -> &'static str {
-        let has_keys = ["id", "status", "created_date"]
-            .iter()
-            .all(|key| metadata.contains_key(*key));
-        if has_keys && !self.front.entries.is_empty() {
-            "backlog"
-        } else {
-            "generic"
-        }
+        let has_keys = ["id", "status", "created_date"].iter().all(|key| metadata.contains_key(*key));
+        if has_keys && !self.front.entries.is_empty() { "backlog" } else { "generic" }
     }
 
     fn sections_for(&self, part: Part) -> impl Iterator<Item = (&Section, usize)> {
@@ -494,32 +349,18 @@ impl<'a> Reader<'a> {
 
     /// The first paragraph of prose before the first section.
     fn lead_paragraph(&self) -> Option<(u32, String)> {
-        let until = self
-            .sections
-            .first()
-            .map_or(self.text.len(), |section| section.body.start);
-        let paragraph = self
-            .outline
-            .blocks_in(&(0..until))
-            .iter()
-            .find(|block| {
-                let source = self.text.get(block.range.clone()).unwrap_or_default();
-                block.kind == BlockKind::Paragraph
-                    && !block.text.trim().is_empty()
-                    && !source.lines().any(|line| metadata::key_line(line).is_some())
-            })?;
-        Some((
-            self.lines.number(paragraph.range.start),
-            paragraph.text.trim().to_owned(),
-        ))
+        let until = self.sections.first().map_or(self.text.len(), |section| section.body.start);
+        let paragraph = self.outline.blocks_in(&(0..until)).iter().find(|block| {
+            let source = self.text.get(block.range.clone()).unwrap_or_default();
+            block.kind == BlockKind::Paragraph
+                && !block.text.trim().is_empty()
+                && !source.lines().any(|line| metadata::key_line(line).is_some())
+        })?;
+        Some((self.lines.number(paragraph.range.start), paragraph.text.trim().to_owned()))
     }
 
     fn front_entry(&self, key: &str) -> Option<(u32, &str)> {
-        let entry = self
-            .front
-            .entries
-            .iter()
-            .find(|entry| canonical_key(&entry.key) == key)?;
+        let entry = self.front.entries.iter().find(|entry| canonical_key(&entry.key) == key)?;
         let value = entry.values.first()?;
         (!value.is_empty()).then_some((entry.line, value.as_str()))
     }
@@ -534,16 +375,11 @@ impl<'a> Reader<'a> {
     }
 
     fn error(&mut self, code: ProblemCode, line: u32, message: impl Into<String>, advice: &str) {
-        self.problems
-            .push(Problem::error(code, Some(line), message, advice));
+        self.problems.push(Problem::error(code, Some(line), message, advice));
     }
 }
 
-fn readiness(
-    open: bool,
-    metadata: &BTreeMap<String, String>,
-    acceptance: &[AcceptanceItem],
-) -> Readiness {
+fn readiness(open: bool, metadata: &BTreeMap<String, String>, acceptance: &[AcceptanceItem]) -> Readiness {
     let says_done = metadata.get("status").is_some_and(|status| {
         let status = status.to_lowercase();
         ["done", "complete", "completed", "closed"]
@@ -562,40 +398,4 @@ fn readiness(
 fn is_nothing(text: &str) -> bool {
     let text = text.trim().trim_end_matches('.').to_lowercase();
     matches!(text.as_str(), "" | "none" | "n/a" | "-" | "–" | "nothing")
-}
-
-fn foreign_id(line: Option<u32>, id: &str) -> Problem {
-    Problem::warning(
-        ProblemCode::TaskIdForeign,
-        line,
-        format!("`{id}` is not a task id of this repository; it is kept as metadata"),
-        "nothing to do if it belongs to another tracker",
-    )
-}
-
-fn malformed_id(line: Option<u32>, id: &str, settings: &ParseSettings) -> Problem {
-    let prefix = &settings.default_prefix;
-    Problem::error(
-        ProblemCode::TaskIdInvalid,
-        line,
-        format!("`{id}` is not a task id"),
-        format!("a task id is `{prefix}-` and 4 to 12 digits, such as `{prefix}-01213`"),
-    )
-}
-
-fn id_conflict(line: Option<u32>, ids: &[(Option<u32>, String)]) -> Problem {
-    let mut named: Vec<String> = Vec::new();
-    for (line, id) in ids.iter().take(10) {
-        let place = match line {
-            Some(line) => format!("line {line}"),
-            None => "the file name".to_owned(),
-        };
-        named.push(format!("{place} says {id}"));
-    }
-    Problem::error(
-        ProblemCode::TaskIdConflict,
-        line,
-        format!("two different ids for one specification: {}", named.join(", ")),
-        "keep the one that is right; a second task needs a file of its own",
-    )
 }

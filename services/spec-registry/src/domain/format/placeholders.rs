@@ -6,14 +6,14 @@ use super::{ParseSettings, Problem, ProblemCode, task_id};
 /// The marker of an open question, from spec-kit's template.
 const NEEDS_CLARIFICATION: &str = "[NEEDS CLARIFICATION";
 
+/// The most open questions that are read; spec-kit allows three.
+const MAX_QUESTIONS: usize = 100;
+/// The longest question that is kept, in characters.
+const MAX_QUESTION_CHARS: usize = 500;
+
 /// Placeholders of spec-kit's specification template.
-const PLACEHOLDERS: &[&str] = &[
-    "[FEATURE NAME]",
-    "[###-feature-name]",
-    "[DATE]",
-    "[Brief Title]",
-    "$ARGUMENTS",
-];
+const PLACEHOLDERS: &[&str] =
+    &["[FEATURE NAME]", "[###-feature-name]", "[DATE]", "[Brief Title]", "$ARGUMENTS"];
 
 /// A fault for every placeholder outside code and comments.
 pub(crate) fn unfilled(
@@ -32,10 +32,7 @@ pub(crate) fn unfilled(
         }
     }
     found.sort();
-    found
-        .into_iter()
-        .map(|(at, pattern)| problem(Some(lines.number(at)), &pattern))
-        .collect()
+    found.into_iter().map(|(at, pattern)| problem(Some(lines.number(at)), &pattern)).collect()
 }
 
 /// The fault for one placeholder.
@@ -52,10 +49,11 @@ pub(crate) fn problem(line: Option<u32>, placeholder: &str) -> Problem {
 pub(crate) fn clarifications(text: &str, outline: &Outline) -> Vec<String> {
     text.match_indices(NEEDS_CLARIFICATION)
         .filter(|(at, _)| !outline.is_masked(*at) && !outline.is_inline_code(*at))
+        .take(MAX_QUESTIONS)
         .map(|(at, marker)| {
             let rest = text.get(at + marker.len()..).unwrap_or_default();
-            let line = rest.lines().next().unwrap_or_default();
-            let question = line.split(']').next().unwrap_or(line);
+            let question: String =
+                rest.chars().take(MAX_QUESTION_CHARS).take_while(|c| !matches!(c, ']' | '\n')).collect();
             question.trim_start_matches(':').trim().to_owned()
         })
         .collect()

@@ -1,5 +1,7 @@
 //! What can be wrong with a specification.
 
+use super::MAX_SPEC_BYTES;
+
 /// One fault, with the place and the way out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -73,13 +75,7 @@ impl Problem {
         message: impl Into<String>,
         advice: impl Into<String>,
     ) -> Self {
-        Self {
-            code,
-            severity: Severity::Error,
-            line,
-            message: message.into(),
-            advice: advice.into(),
-        }
+        Self { code, severity: Severity::Error, line, message: message.into(), advice: advice.into() }
     }
 
     /// A fault that does not.
@@ -89,19 +85,36 @@ impl Problem {
         message: impl Into<String>,
         advice: impl Into<String>,
     ) -> Self {
-        Self {
-            severity: Severity::Warning,
-            ..Self::error(code, line, message, advice)
-        }
+        Self { severity: Severity::Warning, ..Self::error(code, line, message, advice) }
+    }
+
+    /// `what` is larger than a specification may be.
+    pub(crate) fn too_large(what: &str) -> Self {
+        Self::error(
+            ProblemCode::TooLarge,
+            None,
+            format!("{what} is larger than {} KiB", MAX_SPEC_BYTES / 1024),
+            "split the change into several specifications, and keep data and pictures in files of their own",
+        )
+    }
+
+    /// There is a plan in the specification and another one beside it.
+    pub(crate) fn second_plan(line: u32, beside: &str) -> Self {
+        Self::error(
+            ProblemCode::PlanAmbiguous,
+            Some(line),
+            format!("there is a plan here and another one in {beside}: which one holds is unclear"),
+            "keep one of them",
+        )
     }
 
     /// The system's error code for this fault, as it appears in events and on the command line.
     #[must_use]
     pub fn error_code(&self) -> &'static str {
         match self.code {
-            ProblemCode::TaskIdInvalid
-            | ProblemCode::TaskIdMissing
-            | ProblemCode::TaskIdForeign => "TASK_ID_INVALID",
+            ProblemCode::TaskIdInvalid | ProblemCode::TaskIdMissing | ProblemCode::TaskIdForeign => {
+                "TASK_ID_INVALID"
+            }
             ProblemCode::TaskIdConflict => "SPEC_ID_CONFLICT",
             ProblemCode::TemplateUnfilled => "SPEC_TEMPLATE_UNFILLED",
             ProblemCode::TooLarge

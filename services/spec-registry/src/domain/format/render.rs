@@ -41,10 +41,7 @@ fn render_one(out: &mut String, file: &str, problem: &Problem, quoted: Option<(u
         Severity::Error => "error",
         Severity::Warning => "warning",
     };
-    let place = problem
-        .line
-        .map(|line| format!(":{line}"))
-        .unwrap_or_default();
+    let place = problem.line.map(|line| format!(":{line}")).unwrap_or_default();
     let mut margin = " ".to_owned();
     // Writing to a String cannot fail.
     let _ = writeln!(

@@ -107,10 +107,6 @@ pub struct ParseSettings {
 
 impl Default for ParseSettings {
     fn default() -> Self {
-        Self {
-            default_prefix: "VTID".to_owned(),
-            other_prefixes: Vec::new(),
-            strict: true,
-        }
+        Self { default_prefix: "VTID".to_owned(), other_prefixes: Vec::new(), strict: true }
     }
 }

@@ -85,18 +85,11 @@ pub(crate) fn read_value(value: &str, ours: bool, settings: &ParseSettings) -> R
         }
         return Reading::Malformed(token.to_owned());
     }
-    if ours {
-        Reading::Malformed(token.to_owned())
-    } else {
-        Reading::Foreign(token.to_owned())
-    }
+    if ours { Reading::Malformed(token.to_owned()) } else { Reading::Foreign(token.to_owned()) }
 }
 
 /// The id that a title begins with (`VTID-01213: Orders`), and the rest of the title.
-pub(crate) fn split_title<'a>(
-    title: &'a str,
-    settings: &ParseSettings,
-) -> Option<(String, &'a str)> {
+pub(crate) fn split_title<'a>(title: &'a str, settings: &ParseSettings) -> Option<(String, &'a str)> {
     prefixes(settings).find_map(|prefix| {
         let rest = strip_prefix_ignoring_case(title, prefix)?;
         let number = head(rest, |c| c.is_ascii_digit());
@@ -117,11 +110,7 @@ pub(crate) fn prefixes(settings: &ParseSettings) -> impl Iterator<Item = &str> {
 
 fn with_prefix(prefix: &str, digits: &str) -> Reading {
     let id = format!("{}-{digits}", prefix.to_ascii_uppercase());
-    if (MIN_DIGITS..=MAX_DIGITS).contains(&digits.len()) {
-        Reading::Id(id)
-    } else {
-        Reading::Malformed(id)
-    }
+    if (MIN_DIGITS..=MAX_DIGITS).contains(&digits.len()) { Reading::Id(id) } else { Reading::Malformed(id) }
 }
 
 fn strip_prefix_ignoring_case<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
@@ -136,8 +125,7 @@ fn head(text: &str, keep: impl Fn(char) -> bool) -> &str {
 }
 
 fn ends_there(text: &str, head: &str) -> bool {
-    text.get(head.len()..)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '_', '.', ' ']))
+    text.get(head.len()..).is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '_', '.', ' ']))
 }
 
 fn starts_with_date(stem: &str) -> bool {
@@ -152,12 +140,7 @@ fn starts_with_date(stem: &str) -> bool {
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 mod tests {
     use super::*;
 
@@ -218,10 +201,7 @@ mod tests {
     #[test]
     fn a_title_may_begin_with_the_id() {
         let settings = ParseSettings::default();
-        assert_eq!(
-            split_title("VTID-01213: Orders", &settings),
-            Some(("VTID-01213".to_owned(), "Orders"))
-        );
+        assert_eq!(split_title("VTID-01213: Orders", &settings), Some(("VTID-01213".to_owned(), "Orders")));
         assert_eq!(split_title("VTID-01213 follow-up", &settings), None);
     }
 }
