@@ -107,7 +107,7 @@ struct Reader {
     depth: usize,
     heading: Option<Heading>,
     block: Option<Block>,
-    /// An HTML block, with the text of its comments read as one.
+    /// A fenced block, which takes all text until it is closed.
     fence: Option<Block>,
 }
 
