@@ -1,1 +1,4 @@
 //! Millrace deployer.
+
+pub mod adapters;
+pub mod ports;

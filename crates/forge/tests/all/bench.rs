@@ -39,6 +39,40 @@ impl LocalBench {
         self.scratch.path().join("origin.git")
     }
 
+    /// A forge during whose first call of `git <word>` somebody runs another git command.
+    pub(crate) async fn interrupted(&self, word: &str, command: &str) -> Arc<dyn Forge> {
+        let once = self.scratch.path().join("once");
+        std::fs::write(&once, "").unwrap();
+        self.forge_with(&format!(
+            r#"case " $* " in *" {word} "*) if rm {once} 2>/dev/null; then git -C {repository} {command} || exit 99; fi;; esac
+exec git "$@""#,
+            once = once.display(),
+            repository = self.repository().display(),
+        ))
+        .await
+    }
+
+    /// A forge that dies as soon as its `nth` git command that writes has done its work.
+    pub(crate) async fn killed_after_write(&self, nth: u64) -> Arc<dyn Forge> {
+        let left = self.scratch.path().join("left");
+        std::fs::write(&left, nth.to_string()).unwrap();
+        self.forge_with(&format!(
+            r#"case " $* " in *" fetch "*|*" update-ref "*|*" hash-object "*|*" mktree "*|*" commit-tree "*)
+left=$(($(cat {left}) - 1)); echo $left >{left}
+if [ $left -eq 0 ]; then git "$@" >/dev/null 2>&1; exit 137; fi;; esac
+exec git "$@""#,
+            left = left.display(),
+        ))
+        .await
+    }
+
+    async fn forge_with(&self, script: &str) -> Arc<dyn Forge> {
+        let mut config = LocalForgeConfig::new(self.repository().display().to_string());
+        let wrapper = super::git::script(self.scratch.path(), "git-wrapper", script);
+        config.git = Git::new().with_binary(wrapper);
+        Arc::new(LocalForge::open(config).await.unwrap())
+    }
+
     pub(crate) async fn plain(&self, arguments: &[&str]) -> String {
         git(&self.repository()).run(arguments).await.unwrap().text()
     }

@@ -1,17 +1,28 @@
 //! Calling git: deadlines, bounds, and an environment of our own.
 
-use std::os::unix::fs::PermissionsExt;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use millrace_forge::{Git, GitError, LOCAL_UPLOAD_PACK};
 use tempfile::TempDir;
+use tokio::time::Instant;
 
-/// An executable shell script.
+/// An executable shell script. Another process writes it: a copy of an open descriptor in a child that some
+/// other test is just starting would make it "text file busy".
 pub(crate) fn script(directory: &Path, name: &str, body: &str) -> PathBuf {
     let file = directory.join(name);
-    std::fs::write(&file, format!("#!/bin/sh\n{body}\n")).unwrap();
-    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut install = Command::new("install")
+        .args(["-m", "755", "/dev/stdin"])
+        .arg(&file)
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = install.stdin.take().unwrap();
+    stdin.write_all(format!("#!/bin/sh\n{body}\n").as_bytes()).unwrap();
+    drop(stdin);
+    assert!(install.wait().unwrap().success());
     file
 }
 

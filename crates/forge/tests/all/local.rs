@@ -145,6 +145,84 @@ async fn a_stale_lock_is_named() {
     assert_eq!(merged.base_before, pull.base_sha);
 }
 
+/// Whoever pushes between the look at the head and the move of the base is noticed.
+#[tokio::test]
+async fn s2_g5_a_push_during_the_merge_stops_it() {
+    let bench = LocalBench::new().await;
+    let (forge, pull) = proposed(&bench, BRANCH, RED).await;
+    let (_, other) = proposed(&bench, "millrace/other/1.1", &[("other", "x")]).await;
+    let push = format!("update-ref refs/heads/{BRANCH} {}", other.head_sha);
+    let slow = bench.interrupted("merge-tree", &push).await;
+    let refused = slow.merge(&merge(&pull)).await;
+    assert!(matches!(refused, Err(ForgeError::HeadMoved { .. })), "{refused:?}");
+    assert_eq!(forge.branch_head("main").await.unwrap(), Some(pull.base_sha));
+}
+
+/// A base that moves during the merge is merged onto, unless the caller insists on the old one.
+#[tokio::test]
+async fn a_base_that_moves_during_the_merge_is_not_lost() {
+    for insists in [false, true] {
+        let bench = LocalBench::new().await;
+        let (forge, pull) = proposed(&bench, BRANCH, RED).await;
+        let (_, other) = proposed(&bench, "millrace/other/1.1", &[("other", "x")]).await;
+        let push = format!("update-ref refs/heads/main {}", other.head_sha);
+        let slow = bench.interrupted("merge-tree", &push).await;
+        let mut request = merge(&pull);
+        request.expected_base = insists.then(|| pull.base_sha.clone());
+        let merged = slow.merge(&request).await;
+        let main = forge.branch_head("main").await.unwrap().unwrap();
+        if insists {
+            assert!(matches!(merged, Err(ForgeError::BaseMoved { .. })), "{merged:?}");
+            assert_eq!(main, other.head_sha);
+        } else {
+            let merged = merged.unwrap();
+            assert_eq!((merged.base_before, merged.commit), (other.head_sha, main));
+        }
+    }
+}
+
+/// S4-IMP-30: the process is killed after each write in turn; going through it all again gives one
+/// branch, one pull request, one comment and one merge.
+#[tokio::test]
+async fn s4_imp_30_a_crash_after_any_write_repeats_nothing() {
+    let bench = LocalBench::new().await;
+    let forge = bench.forge().await;
+    let mut crashes = 0;
+    loop {
+        let number = crashes + 1;
+        let branch = format!("millrace/VTID-{number:05}/1.1");
+        let worker = Person::clone_from(&bench, &format!("worker-{number}")).await;
+        let head = worker.commit(&[(&format!("file-{number}"), "x\n")]).await;
+        let bundle = worker.bundle(&format!("bundle-{number}")).await;
+        let dying = bench.killed_after_write(number).await;
+        let cut_short = carry_through(&*dying, &branch, &bundle, &head).await;
+        let merged = carry_through(&*forge, &branch, &bundle, &head).await.unwrap();
+        assert_eq!(forge.comments(number).await.unwrap().len(), 1);
+        let pull = forge.pull_request(number).await.unwrap().unwrap();
+        assert_eq!(pull.merge_commit, Some(merged));
+        assert_eq!(forge.pull_request(number + 1).await.unwrap(), None);
+        let merges = bench.plain(&["rev-list", "--merges", "--count", "main"]).await;
+        assert_eq!(merges, number.to_string());
+        if cut_short.is_ok() {
+            break;
+        }
+        crashes += 1;
+    }
+    assert!(crashes >= 15, "only {crashes} writes were cut short");
+}
+
+async fn carry_through(
+    forge: &dyn Forge,
+    branch: &str,
+    bundle: &std::path::Path,
+    head: &str,
+) -> Result<String, ForgeError> {
+    forge.push_bundle(branch, bundle, head).await?;
+    let pull = forge.open_pull_request(&new(branch)).await?;
+    forge.comment(pull.number, "checks", "passed").await?;
+    Ok(forge.merge(&merge(&pull)).await?.commit)
+}
+
 #[tokio::test]
 async fn a_working_tree_is_read_but_never_written() {
     let bench = LocalBench::new().await;

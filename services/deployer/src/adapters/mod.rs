@@ -1,0 +1,3 @@
+//! Where releases run.
+
+pub mod process_target;
