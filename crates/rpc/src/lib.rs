@@ -12,3 +12,8 @@ pub use health::HealthHandle;
 pub use server::{ServeError, serve, serve_health};
 pub use tonic::service::Routes;
 pub use tonic::{Code as StatusCode, Request, Response, Status, async_trait};
+
+/// The encoded `FileDescriptorSet` of `millrace.v1`.
+pub fn descriptors() -> &'static [u8] {
+    generated::DESCRIPTORS
+}

@@ -1,0 +1,127 @@
+//! `millrace.v1.Operator` over the ports: one request, one event, nothing else.
+
+use std::sync::Arc;
+
+use millrace_events::{Log, TaskId};
+use millrace_rpc::v1::operator_server::Operator;
+use millrace_rpc::{Request, Response, Status, async_trait, status, v1};
+
+use crate::config::QueryConfig;
+use crate::domain::{Action, RequestError, operator_event, request_task, submit_spec};
+use crate::ports::{LedgerReader, Logs, Outside};
+use crate::reading::{failed, no_such_task};
+
+/// Publishes what operators decide, under the configured actor's name.
+pub struct OperatorService {
+    ledger: Arc<dyn LedgerReader>,
+    logs: Arc<dyn Logs>,
+    outside: Arc<dyn Outside>,
+    actor: String,
+}
+
+impl OperatorService {
+    /// Publishes to `logs`; asks `ledger` which run is the current one.
+    pub fn new(
+        ledger: Arc<dyn LedgerReader>,
+        logs: Arc<dyn Logs>,
+        outside: Arc<dyn Outside>,
+        config: &QueryConfig,
+    ) -> Self {
+        Self { ledger, logs, outside, actor: config.actor.clone() }
+    }
+
+    async fn act(
+        &self,
+        action: Action,
+        request: Request<v1::OperatorRequest>,
+    ) -> Result<Response<v1::Published>, Status> {
+        let request = request.into_inner();
+        let now = self.outside.now();
+        // What is wrong with the request itself is said before anything is asked of the ledger.
+        operator_event(action, &request, request.run, None, &self.actor, now).map_err(refused)?;
+        let task = self.ledger.task(&request.task).await.map_err(failed)?;
+        let task = task.ok_or_else(|| no_such_task(&request.task))?;
+        if request.run > task.run {
+            let problem = format!("{} is in run {}; there is no run {}", task.id, task.run, request.run);
+            return Err(status::invalid("run", problem));
+        }
+        let run = if request.run == 0 { task.run } else { request.run };
+        let history = self.ledger.history(&request.task).await.map_err(failed)?;
+        let answers = history.iter().rev().find(|event| event.log == Log::Dispatcher.name());
+        let answers = answers.and_then(|event| event.position.as_ref());
+        let event = operator_event(action, &request, run, answers, &self.actor, now).map_err(refused)?;
+        self.logs.publish(Log::Operator, &event).await.map(Response::new).map_err(failed)
+    }
+}
+
+#[async_trait]
+impl Operator for OperatorService {
+    async fn approve(
+        &self,
+        request: Request<v1::OperatorRequest>,
+    ) -> Result<Response<v1::Published>, Status> {
+        self.act(Action::Approve, request).await
+    }
+
+    async fn deny(&self, request: Request<v1::OperatorRequest>) -> Result<Response<v1::Published>, Status> {
+        self.act(Action::Deny, request).await
+    }
+
+    async fn request_changes(
+        &self,
+        request: Request<v1::OperatorRequest>,
+    ) -> Result<Response<v1::Published>, Status> {
+        self.act(Action::RequestChanges, request).await
+    }
+
+    async fn cancel(&self, request: Request<v1::OperatorRequest>) -> Result<Response<v1::Published>, Status> {
+        self.act(Action::Cancel, request).await
+    }
+
+    async fn retry(&self, request: Request<v1::OperatorRequest>) -> Result<Response<v1::Published>, Status> {
+        self.act(Action::Retry, request).await
+    }
+
+    async fn pause(&self, request: Request<v1::OperatorRequest>) -> Result<Response<v1::Published>, Status> {
+        self.act(Action::Pause, request).await
+    }
+
+    async fn resume(&self, request: Request<v1::OperatorRequest>) -> Result<Response<v1::Published>, Status> {
+        self.act(Action::Resume, request).await
+    }
+
+    async fn submit_spec(
+        &self,
+        request: Request<v1::SubmitSpecRequest>,
+    ) -> Result<Response<v1::Published>, Status> {
+        let event = submit_spec(request.into_inner(), &self.actor, self.outside.now()).map_err(refused)?;
+        self.logs.publish(Log::Intake, &event).await.map(Response::new).map_err(failed)
+    }
+
+    async fn request_task(
+        &self,
+        request: Request<v1::RequestTaskRequest>,
+    ) -> Result<Response<v1::Published>, Status> {
+        let request = request.into_inner();
+        let mut repository = String::new();
+        if request.repository.is_empty() && TaskId::parse(&request.task).is_ok() {
+            let known = self.ledger.task(&request.task).await.map_err(failed)?;
+            repository = known.map(|task| task.repository).ok_or_else(|| {
+                status::invalid(
+                    "repository",
+                    format!("the ledger does not know {} yet, so its repository must be named", request.task),
+                )
+            })?;
+        }
+        let (random, now) = (self.outside.random(), self.outside.now());
+        let event = request_task(request, &repository, &self.actor, random, now).map_err(refused)?;
+        self.logs.publish(Log::Intake, &event).await.map(Response::new).map_err(failed)
+    }
+}
+
+fn refused(error: RequestError) -> Status {
+    match error {
+        RequestError::Field(field, problem) => status::invalid(field, problem),
+        RequestError::Refused(code, sentence) => status::refused(code, sentence),
+    }
+}
