@@ -4,11 +4,13 @@
 pub mod client;
 mod generated;
 pub mod health;
+mod json;
 pub mod server;
 pub mod status;
 
 pub use generated::v1;
 pub use health::HealthHandle;
+pub use json::to_json;
 pub use server::{ServeError, serve, serve_health};
 pub use tonic::service::Routes;
 pub use tonic::{Code as StatusCode, Request, Response, Status, async_trait};

@@ -9,6 +9,16 @@ pub struct Position {
     #[prost(uint64, tag = "2")]
     pub sequence: u64,
 }
+impl ::prost::Name for Position {
+    const NAME: &'static str = "Position";
+    const PACKAGE: &'static str = "millrace.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "millrace.v1.Position".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/millrace.v1.Position".into()
+    }
+}
 /// A task as the ledger has it.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Task {
@@ -62,6 +72,16 @@ pub struct Task {
     #[prost(message, optional, tag = "20")]
     pub updated_at: ::core::option::Option<::prost_types::Timestamp>,
 }
+impl ::prost::Name for Task {
+    const NAME: &'static str = "Task";
+    const PACKAGE: &'static str = "millrace.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "millrace.v1.Task".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/millrace.v1.Task".into()
+    }
+}
 /// A proposed change on a forge.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PullRequest {
@@ -75,6 +95,16 @@ pub struct PullRequest {
     pub head: ::prost::alloc::string::String,
     #[prost(string, tag = "5")]
     pub base_branch: ::prost::alloc::string::String,
+}
+impl ::prost::Name for PullRequest {
+    const NAME: &'static str = "PullRequest";
+    const PACKAGE: &'static str = "millrace.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "millrace.v1.PullRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/millrace.v1.PullRequest".into()
+    }
 }
 /// Why something did not work.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -111,6 +141,16 @@ pub struct Failure {
     #[prost(string, tag = "10")]
     pub trace_id: ::prost::alloc::string::String,
 }
+impl ::prost::Name for Failure {
+    const NAME: &'static str = "Failure";
+    const PACKAGE: &'static str = "millrace.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "millrace.v1.Failure".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/millrace.v1.Failure".into()
+    }
+}
 /// One event as it stands in a log.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HistoryEvent {
@@ -136,6 +176,16 @@ pub struct HistoryEvent {
     #[prost(uint32, tag = "8")]
     pub run: u32,
 }
+impl ::prost::Name for HistoryEvent {
+    const NAME: &'static str = "HistoryEvent";
+    const PACKAGE: &'static str = "millrace.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "millrace.v1.HistoryEvent".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/millrace.v1.HistoryEvent".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetTaskRequest {
     #[prost(string, tag = "1")]
@@ -144,6 +194,16 @@ pub struct GetTaskRequest {
     #[prost(message, optional, tag = "2")]
     pub min_sequence: ::core::option::Option<Position>,
 }
+impl ::prost::Name for GetTaskRequest {
+    const NAME: &'static str = "GetTaskRequest";
+    const PACKAGE: &'static str = "millrace.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "millrace.v1.GetTaskRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/millrace.v1.GetTaskRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GetTaskResponse {
     #[prost(message, optional, tag = "1")]
@@ -151,6 +211,16 @@ pub struct GetTaskResponse {
     /// Up to where in each log this is the truth.
     #[prost(message, repeated, tag = "2")]
     pub reflects: ::prost::alloc::vec::Vec<Position>,
+}
+impl ::prost::Name for GetTaskResponse {
+    const NAME: &'static str = "GetTaskResponse";
+    const PACKAGE: &'static str = "millrace.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "millrace.v1.GetTaskResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/millrace.v1.GetTaskResponse".into()
+    }
 }
 /// Which tasks. Everything that is set must fit; an empty filter fits all.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -161,6 +231,16 @@ pub struct TaskFilter {
     pub repository: ::prost::alloc::string::String,
     #[prost(string, tag = "3")]
     pub stage: ::prost::alloc::string::String,
+}
+impl ::prost::Name for TaskFilter {
+    const NAME: &'static str = "TaskFilter";
+    const PACKAGE: &'static str = "millrace.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "millrace.v1.TaskFilter".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/millrace.v1.TaskFilter".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListTasksRequest {
@@ -175,6 +255,16 @@ pub struct ListTasksRequest {
     #[prost(message, optional, tag = "4")]
     pub min_sequence: ::core::option::Option<Position>,
 }
+impl ::prost::Name for ListTasksRequest {
+    const NAME: &'static str = "ListTasksRequest";
+    const PACKAGE: &'static str = "millrace.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "millrace.v1.ListTasksRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/millrace.v1.ListTasksRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListTasksResponse {
     #[prost(message, repeated, tag = "1")]
@@ -184,6 +274,16 @@ pub struct ListTasksResponse {
     pub next_page_token: ::prost::alloc::string::String,
     #[prost(message, repeated, tag = "3")]
     pub reflects: ::prost::alloc::vec::Vec<Position>,
+}
+impl ::prost::Name for ListTasksResponse {
+    const NAME: &'static str = "ListTasksResponse";
+    const PACKAGE: &'static str = "millrace.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "millrace.v1.ListTasksResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/millrace.v1.ListTasksResponse".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetTaskHistoryRequest {
@@ -196,12 +296,32 @@ pub struct GetTaskHistoryRequest {
     #[prost(message, optional, tag = "3")]
     pub min_sequence: ::core::option::Option<Position>,
 }
+impl ::prost::Name for GetTaskHistoryRequest {
+    const NAME: &'static str = "GetTaskHistoryRequest";
+    const PACKAGE: &'static str = "millrace.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "millrace.v1.GetTaskHistoryRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/millrace.v1.GetTaskHistoryRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GetTaskHistoryResponse {
     #[prost(message, repeated, tag = "1")]
     pub events: ::prost::alloc::vec::Vec<HistoryEvent>,
     #[prost(message, repeated, tag = "2")]
     pub reflects: ::prost::alloc::vec::Vec<Position>,
+}
+impl ::prost::Name for GetTaskHistoryResponse {
+    const NAME: &'static str = "GetTaskHistoryResponse";
+    const PACKAGE: &'static str = "millrace.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "millrace.v1.GetTaskHistoryResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/millrace.v1.GetTaskHistoryResponse".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetSubmissionRequest {
@@ -210,6 +330,16 @@ pub struct GetSubmissionRequest {
     pub key: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "2")]
     pub min_sequence: ::core::option::Option<Position>,
+}
+impl ::prost::Name for GetSubmissionRequest {
+    const NAME: &'static str = "GetSubmissionRequest";
+    const PACKAGE: &'static str = "millrace.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "millrace.v1.GetSubmissionRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/millrace.v1.GetSubmissionRequest".into()
+    }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GetSubmissionResponse {
@@ -229,6 +359,16 @@ pub struct GetSubmissionResponse {
     #[prost(message, repeated, tag = "6")]
     pub reflects: ::prost::alloc::vec::Vec<Position>,
 }
+impl ::prost::Name for GetSubmissionResponse {
+    const NAME: &'static str = "GetSubmissionResponse";
+    const PACKAGE: &'static str = "millrace.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "millrace.v1.GetSubmissionResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/millrace.v1.GetSubmissionResponse".into()
+    }
+}
 /// One fault of a spec.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SpecProblem {
@@ -242,6 +382,16 @@ pub struct SpecProblem {
     #[prost(string, tag = "4")]
     pub advice: ::prost::alloc::string::String,
 }
+impl ::prost::Name for SpecProblem {
+    const NAME: &'static str = "SpecProblem";
+    const PACKAGE: &'static str = "millrace.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "millrace.v1.SpecProblem".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/millrace.v1.SpecProblem".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WatchTaskRequest {
     #[prost(string, tag = "1")]
@@ -251,6 +401,16 @@ pub struct WatchTaskRequest {
     /// End the stream when the current run has ended.
     #[prost(bool, tag = "3")]
     pub until_finished: bool,
+}
+impl ::prost::Name for WatchTaskRequest {
+    const NAME: &'static str = "WatchTaskRequest";
+    const PACKAGE: &'static str = "millrace.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "millrace.v1.WatchTaskRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/millrace.v1.WatchTaskRequest".into()
+    }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WatchTaskResponse {
@@ -262,12 +422,32 @@ pub struct WatchTaskResponse {
     #[prost(message, repeated, tag = "3")]
     pub reflects: ::prost::alloc::vec::Vec<Position>,
 }
+impl ::prost::Name for WatchTaskResponse {
+    const NAME: &'static str = "WatchTaskResponse";
+    const PACKAGE: &'static str = "millrace.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "millrace.v1.WatchTaskResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/millrace.v1.WatchTaskResponse".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WatchTasksRequest {
     #[prost(message, optional, tag = "1")]
     pub filter: ::core::option::Option<TaskFilter>,
     #[prost(message, optional, tag = "2")]
     pub min_sequence: ::core::option::Option<Position>,
+}
+impl ::prost::Name for WatchTasksRequest {
+    const NAME: &'static str = "WatchTasksRequest";
+    const PACKAGE: &'static str = "millrace.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "millrace.v1.WatchTasksRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/millrace.v1.WatchTasksRequest".into()
+    }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WatchTasksResponse {
@@ -276,6 +456,16 @@ pub struct WatchTasksResponse {
     pub tasks: ::prost::alloc::vec::Vec<Task>,
     #[prost(message, repeated, tag = "2")]
     pub reflects: ::prost::alloc::vec::Vec<Position>,
+}
+impl ::prost::Name for WatchTasksResponse {
+    const NAME: &'static str = "WatchTasksResponse";
+    const PACKAGE: &'static str = "millrace.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "millrace.v1.WatchTasksResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/millrace.v1.WatchTasksResponse".into()
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetSpecRequest {
@@ -287,12 +477,32 @@ pub struct GetSpecRequest {
     #[prost(message, optional, tag = "3")]
     pub min_sequence: ::core::option::Option<Position>,
 }
+impl ::prost::Name for GetSpecRequest {
+    const NAME: &'static str = "GetSpecRequest";
+    const PACKAGE: &'static str = "millrace.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "millrace.v1.GetSpecRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/millrace.v1.GetSpecRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GetSpecResponse {
     #[prost(message, optional, tag = "1")]
     pub spec: ::core::option::Option<Spec>,
     #[prost(message, repeated, tag = "2")]
     pub reflects: ::prost::alloc::vec::Vec<Position>,
+}
+impl ::prost::Name for GetSpecResponse {
+    const NAME: &'static str = "GetSpecResponse";
+    const PACKAGE: &'static str = "millrace.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "millrace.v1.GetSpecResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/millrace.v1.GetSpecResponse".into()
+    }
 }
 /// A registered spec.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -330,6 +540,16 @@ pub struct Spec {
     #[prost(message, optional, tag = "14")]
     pub registered_at: ::core::option::Option<::prost_types::Timestamp>,
 }
+impl ::prost::Name for Spec {
+    const NAME: &'static str = "Spec";
+    const PACKAGE: &'static str = "millrace.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "millrace.v1.Spec".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/millrace.v1.Spec".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListWorkOrdersRequest {
     /// Empty means of all tasks.
@@ -342,6 +562,16 @@ pub struct ListWorkOrdersRequest {
     #[prost(message, optional, tag = "4")]
     pub min_sequence: ::core::option::Option<Position>,
 }
+impl ::prost::Name for ListWorkOrdersRequest {
+    const NAME: &'static str = "ListWorkOrdersRequest";
+    const PACKAGE: &'static str = "millrace.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "millrace.v1.ListWorkOrdersRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/millrace.v1.ListWorkOrdersRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListWorkOrdersResponse {
     #[prost(message, repeated, tag = "1")]
@@ -350,6 +580,16 @@ pub struct ListWorkOrdersResponse {
     pub next_page_token: ::prost::alloc::string::String,
     #[prost(message, repeated, tag = "3")]
     pub reflects: ::prost::alloc::vec::Vec<Position>,
+}
+impl ::prost::Name for ListWorkOrdersResponse {
+    const NAME: &'static str = "ListWorkOrdersResponse";
+    const PACKAGE: &'static str = "millrace.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "millrace.v1.ListWorkOrdersResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/millrace.v1.ListWorkOrdersResponse".into()
+    }
 }
 /// An offer of work.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -381,6 +621,16 @@ pub struct WorkOrder {
     #[prost(message, optional, tag = "11")]
     pub acknowledge_by: ::core::option::Option<::prost_types::Timestamp>,
 }
+impl ::prost::Name for WorkOrder {
+    const NAME: &'static str = "WorkOrder";
+    const PACKAGE: &'static str = "millrace.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "millrace.v1.WorkOrder".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/millrace.v1.WorkOrder".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListFailuresRequest {
     /// Empty means of all tasks, with every code.
@@ -395,6 +645,16 @@ pub struct ListFailuresRequest {
     #[prost(message, optional, tag = "5")]
     pub min_sequence: ::core::option::Option<Position>,
 }
+impl ::prost::Name for ListFailuresRequest {
+    const NAME: &'static str = "ListFailuresRequest";
+    const PACKAGE: &'static str = "millrace.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "millrace.v1.ListFailuresRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/millrace.v1.ListFailuresRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListFailuresResponse {
     #[prost(message, repeated, tag = "1")]
@@ -403,6 +663,16 @@ pub struct ListFailuresResponse {
     pub next_page_token: ::prost::alloc::string::String,
     #[prost(message, repeated, tag = "3")]
     pub reflects: ::prost::alloc::vec::Vec<Position>,
+}
+impl ::prost::Name for ListFailuresResponse {
+    const NAME: &'static str = "ListFailuresResponse";
+    const PACKAGE: &'static str = "millrace.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "millrace.v1.ListFailuresResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/millrace.v1.ListFailuresResponse".into()
+    }
 }
 /// A failure and where it stands.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -420,6 +690,16 @@ pub struct TaskFailure {
     #[prost(message, optional, tag = "6")]
     pub failure: ::core::option::Option<Failure>,
 }
+impl ::prost::Name for TaskFailure {
+    const NAME: &'static str = "TaskFailure";
+    const PACKAGE: &'static str = "millrace.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "millrace.v1.TaskFailure".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/millrace.v1.TaskFailure".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListInsightsRequest {
     #[prost(uint32, tag = "1")]
@@ -429,6 +709,16 @@ pub struct ListInsightsRequest {
     #[prost(message, optional, tag = "3")]
     pub min_sequence: ::core::option::Option<Position>,
 }
+impl ::prost::Name for ListInsightsRequest {
+    const NAME: &'static str = "ListInsightsRequest";
+    const PACKAGE: &'static str = "millrace.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "millrace.v1.ListInsightsRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/millrace.v1.ListInsightsRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListInsightsResponse {
     #[prost(message, repeated, tag = "1")]
@@ -437,6 +727,16 @@ pub struct ListInsightsResponse {
     pub next_page_token: ::prost::alloc::string::String,
     #[prost(message, repeated, tag = "3")]
     pub reflects: ::prost::alloc::vec::Vec<Position>,
+}
+impl ::prost::Name for ListInsightsResponse {
+    const NAME: &'static str = "ListInsightsResponse";
+    const PACKAGE: &'static str = "millrace.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "millrace.v1.ListInsightsResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/millrace.v1.ListInsightsResponse".into()
+    }
 }
 /// A group of like failures.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -471,6 +771,16 @@ pub struct Insight {
     #[prost(message, optional, tag = "13")]
     pub last_seen: ::core::option::Option<::prost_types::Timestamp>,
 }
+impl ::prost::Name for Insight {
+    const NAME: &'static str = "Insight";
+    const PACKAGE: &'static str = "millrace.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "millrace.v1.Insight".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/millrace.v1.Insight".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListDeadLettersRequest {
     #[prost(uint32, tag = "1")]
@@ -480,6 +790,16 @@ pub struct ListDeadLettersRequest {
     #[prost(message, optional, tag = "3")]
     pub min_sequence: ::core::option::Option<Position>,
 }
+impl ::prost::Name for ListDeadLettersRequest {
+    const NAME: &'static str = "ListDeadLettersRequest";
+    const PACKAGE: &'static str = "millrace.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "millrace.v1.ListDeadLettersRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/millrace.v1.ListDeadLettersRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListDeadLettersResponse {
     #[prost(message, repeated, tag = "1")]
@@ -488,6 +808,16 @@ pub struct ListDeadLettersResponse {
     pub next_page_token: ::prost::alloc::string::String,
     #[prost(message, repeated, tag = "3")]
     pub reflects: ::prost::alloc::vec::Vec<Position>,
+}
+impl ::prost::Name for ListDeadLettersResponse {
+    const NAME: &'static str = "ListDeadLettersResponse";
+    const PACKAGE: &'static str = "millrace.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "millrace.v1.ListDeadLettersResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/millrace.v1.ListDeadLettersResponse".into()
+    }
 }
 /// A message that a service could not handle. It still stands where it stood.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -507,8 +837,28 @@ pub struct DeadLetter {
     #[prost(message, optional, tag = "6")]
     pub time: ::core::option::Option<::prost_types::Timestamp>,
 }
+impl ::prost::Name for DeadLetter {
+    const NAME: &'static str = "DeadLetter";
+    const PACKAGE: &'static str = "millrace.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "millrace.v1.DeadLetter".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/millrace.v1.DeadLetter".into()
+    }
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetSystemHealthRequest {}
+impl ::prost::Name for GetSystemHealthRequest {
+    const NAME: &'static str = "GetSystemHealthRequest";
+    const PACKAGE: &'static str = "millrace.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "millrace.v1.GetSystemHealthRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/millrace.v1.GetSystemHealthRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GetSystemHealthResponse {
     /// Every expected service has a ready process and the ledger keeps up.
@@ -531,6 +881,16 @@ pub struct GetSystemHealthResponse {
     #[prost(message, repeated, tag = "6")]
     pub logs: ::prost::alloc::vec::Vec<LogLag>,
 }
+impl ::prost::Name for GetSystemHealthResponse {
+    const NAME: &'static str = "GetSystemHealthResponse";
+    const PACKAGE: &'static str = "millrace.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "millrace.v1.GetSystemHealthResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/millrace.v1.GetSystemHealthResponse".into()
+    }
+}
 /// A process that sends heartbeats.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ServiceHealth {
@@ -544,6 +904,16 @@ pub struct ServiceHealth {
     pub ready: bool,
     #[prost(string, tag = "5")]
     pub detail: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ServiceHealth {
+    const NAME: &'static str = "ServiceHealth";
+    const PACKAGE: &'static str = "millrace.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "millrace.v1.ServiceHealth".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/millrace.v1.ServiceHealth".into()
+    }
 }
 /// How far the ledger is behind a stream.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -559,11 +929,31 @@ pub struct LogLag {
     #[prost(uint64, tag = "5")]
     pub lag: u64,
 }
+impl ::prost::Name for LogLag {
+    const NAME: &'static str = "LogLag";
+    const PACKAGE: &'static str = "millrace.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "millrace.v1.LogLag".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/millrace.v1.LogLag".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct VerifyLedgerRequest {
     /// Only this log; empty means all.
     #[prost(string, tag = "1")]
     pub log: ::prost::alloc::string::String,
+}
+impl ::prost::Name for VerifyLedgerRequest {
+    const NAME: &'static str = "VerifyLedgerRequest";
+    const PACKAGE: &'static str = "millrace.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "millrace.v1.VerifyLedgerRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/millrace.v1.VerifyLedgerRequest".into()
+    }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct VerifyLedgerResponse {
@@ -571,6 +961,16 @@ pub struct VerifyLedgerResponse {
     pub intact: bool,
     #[prost(message, repeated, tag = "2")]
     pub logs: ::prost::alloc::vec::Vec<LogVerdict>,
+}
+impl ::prost::Name for VerifyLedgerResponse {
+    const NAME: &'static str = "VerifyLedgerResponse";
+    const PACKAGE: &'static str = "millrace.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "millrace.v1.VerifyLedgerResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/millrace.v1.VerifyLedgerResponse".into()
+    }
 }
 /// What a walk over one stream found.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -587,6 +987,16 @@ pub struct LogVerdict {
     pub first_difference: u64,
     #[prost(string, tag = "5")]
     pub problem: ::prost::alloc::string::String,
+}
+impl ::prost::Name for LogVerdict {
+    const NAME: &'static str = "LogVerdict";
+    const PACKAGE: &'static str = "millrace.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "millrace.v1.LogVerdict".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/millrace.v1.LogVerdict".into()
+    }
 }
 /// The coarse state of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -1909,6 +2319,16 @@ pub struct OperatorRequest {
     #[prost(string, tag = "3")]
     pub reason: ::prost::alloc::string::String,
 }
+impl ::prost::Name for OperatorRequest {
+    const NAME: &'static str = "OperatorRequest";
+    const PACKAGE: &'static str = "millrace.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "millrace.v1.OperatorRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/millrace.v1.OperatorRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SubmitSpecRequest {
     /// Id of a configured repository.
@@ -1924,6 +2344,16 @@ pub struct SubmitSpecRequest {
     #[prost(bytes = "vec", tag = "4")]
     pub plan: ::prost::alloc::vec::Vec<u8>,
 }
+impl ::prost::Name for SubmitSpecRequest {
+    const NAME: &'static str = "SubmitSpecRequest";
+    const PACKAGE: &'static str = "millrace.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "millrace.v1.SubmitSpecRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/millrace.v1.SubmitSpecRequest".into()
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RequestTaskRequest {
     #[prost(string, tag = "1")]
@@ -1936,6 +2366,16 @@ pub struct RequestTaskRequest {
     /// Makes a resend the same request. Empty: every call is a request of its own.
     #[prost(string, tag = "4")]
     pub request_id: ::prost::alloc::string::String,
+}
+impl ::prost::Name for RequestTaskRequest {
+    const NAME: &'static str = "RequestTaskRequest";
+    const PACKAGE: &'static str = "millrace.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "millrace.v1.RequestTaskRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/millrace.v1.RequestTaskRequest".into()
+    }
 }
 /// Where the event stands.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1950,6 +2390,16 @@ pub struct Published {
     /// It stood there already: this was a resend.
     #[prost(bool, tag = "4")]
     pub duplicate: bool,
+}
+impl ::prost::Name for Published {
+    const NAME: &'static str = "Published";
+    const PACKAGE: &'static str = "millrace.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "millrace.v1.Published".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/millrace.v1.Published".into()
+    }
 }
 /// Generated client implementations.
 pub mod operator_client {

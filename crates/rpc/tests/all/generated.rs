@@ -16,11 +16,13 @@ fn generate(out: &Path) {
         file.source_code_info = None;
     }
     std::fs::write(out.join("descriptors.bin"), prost::Message::encode_to_vec(&plain)).unwrap();
+    let mut config = prost_build::Config::new();
+    config.enable_type_names();
     tonic_prost_build::configure()
         .btree_map(".")
         .build_transport(false)
         .out_dir(out)
-        .compile_fds(descriptors)
+        .compile_fds_with_config(descriptors, config)
         .unwrap();
 }
 
