@@ -3,6 +3,9 @@
 //! [`Broker`] has two implementations, [`crate::nats`] on a real server and [`crate::memory`] in memory;
 //! one conformance suite runs on both.
 
+pub(crate) mod subject;
+pub(crate) mod wire;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -20,7 +23,8 @@ pub trait Broker: Send + Sync + 'static {
     /// The message at a sequence, as the stream's leader knows it.
     async fn get(&self, stream: &str, sequence: u64) -> Result<Option<Stored>, BrokerError>;
 
-    /// Up to `limit` messages from `from` (inclusive) on, in order; of one subject or, with `None`, of all.
+    /// Up to `limit` messages from `from` (inclusive) on, in order; of one subject (which may have
+    /// wildcards) or, with `None`, of all.
     /// May be answered by a follower, so the newest may be missing.
     async fn read(
         &self,
@@ -223,6 +227,12 @@ pub enum BrokerError {
     Missing {
         /// What is missing.
         what: String,
+    },
+    /// The server does not let this identity do that. Final.
+    #[error("this identity may not do this: {operation}; its permissions do not come from this catalogue")]
+    Forbidden {
+        /// What was asked for.
+        operation: String,
     },
     /// No answer in time.
     #[error("no answer from NATS within {after:?} to: {operation}")]
