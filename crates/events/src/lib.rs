@@ -24,6 +24,8 @@ pub use event::{
 pub use event_id::{event_id, submission_id};
 pub use generated::v1;
 pub use json::{descriptors, message_to_json};
+pub use prost_types::Timestamp as WireTimestamp;
+
 pub use key::{Key, KeyError, TaskId, TaskIdError};
 
 /// A point in time as the events have it.

@@ -3,3 +3,6 @@
 
 #[path = "all/generated.rs"]
 mod generated;
+
+#[path = "all/golden.rs"]
+mod golden;

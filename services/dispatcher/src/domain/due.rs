@@ -1,0 +1,108 @@
+//! What is owed because of an input: a question, a deadline, a revoked lease.
+
+use std::time::Duration;
+
+use millrace_decider::{Deadline, Due, Timestamp};
+use millrace_events::v1::{TaskRef, TimerFired, WorkOrder};
+use millrace_events::{OperatorEvent, WorkerEvent};
+
+use super::state::{Status, Task};
+use super::timers::{ACKNOWLEDGE, EXECUTION, LEASE, PR_GRACE, REDISPATCH, asks, waits_for_redispatch};
+use super::{Effect, Input, Limits, operator};
+
+/// How much longer than its limit the worker may take to say that an execution ended.
+const EXECUTION_SLACK: Duration = Duration::from_secs(60);
+
+type Owed = Due<Effect, TimerFired>;
+
+pub(super) fn due(limits: &Limits, state: &Task, input: &Input) -> Vec<Owed> {
+    let mut owed = for_input(limits, state, input);
+    if state.is_active() {
+        owed.extend(for_offer(limits, state));
+    }
+    owed
+}
+
+/// The offer that stands: it must be acknowledged; one that expired must be followed up.
+fn for_offer(limits: &Limits, state: &Task) -> Option<Owed> {
+    let order = state.order.as_ref()?;
+    match &state.expired {
+        None => Some(deadline(
+            ACKNOWLEDGE,
+            millrace_events::from_wire_time(order.acknowledge_by.as_ref()),
+            order.task.as_ref(),
+            &order.id,
+            0,
+        )),
+        Some(expired) if waits_for_redispatch(limits, state) => {
+            let at = expired.at + limits.pause_after(order.tries, &state.reference.task);
+            Some(deadline(REDISPATCH, at, order.task.as_ref(), &order.id, 0))
+        }
+        Some(_) => Some(Due::Effect(Effect::FollowUp { task: state.reference.task.clone() })),
+    }
+}
+
+fn for_input(limits: &Limits, state: &Task, input: &Input) -> Vec<Owed> {
+    match input {
+        Input::Timer(timer) if asks(&timer.name) && state.is_active() => {
+            vec![Due::Effect(Effect::Inquire(timer.clone()))]
+        }
+        Input::Inquired { timer, report, at } => {
+            let open = state.open_order(&timer.about).is_some();
+            let goes_on = timer.name == LEASE && report.lease_alive && !report.finished;
+            match (open && goes_on, timer.round.checked_add(1)) {
+                (true, Some(round)) => {
+                    vec![deadline(LEASE, *at + limits.lease, timer.task.as_ref(), &timer.about, round)]
+                }
+                // An order that was given up: whoever still holds its lease must stop.
+                _ if state.expired_orders.contains(&timer.about) && report.lease_alive => {
+                    vec![Due::Effect(Effect::RevokeLease { order: timer.about.clone() })]
+                }
+                _ => Vec::new(),
+            }
+        }
+        Input::Worker { event, at } => for_worker(limits, state, event, *at),
+        Input::Operator(OperatorEvent::RetryRequested(request)) => {
+            match operator::may_retry(state, request) {
+                Ok(true) => vec![Due::Effect(Effect::FindSpec(request.clone()))],
+                _ => Vec::new(),
+            }
+        }
+        Input::Operator(OperatorEvent::CancelRequested(request)) => {
+            match operator::may_cancel(state, request) {
+                Ok(true) => vec![Due::Effect(Effect::AskMerged(request.clone()))],
+                _ => Vec::new(),
+            }
+        }
+        Input::Cancel { .. } if state.status == Some(Status::Cancelled) => revoke(state.order.as_ref()),
+        _ => Vec::new(),
+    }
+}
+
+fn for_worker(limits: &Limits, state: &Task, event: &WorkerEvent, at: Timestamp) -> Vec<Owed> {
+    match event {
+        WorkerEvent::WorkOrderAcknowledged(event) => match state.open_order(&event.order) {
+            Some(order) => {
+                let limit = Duration::from_millis(order.execution_limit_ms) + EXECUTION_SLACK;
+                vec![
+                    deadline(LEASE, at + limits.lease, event.task.as_ref(), &event.order, 0),
+                    deadline(EXECUTION, at + limit, event.task.as_ref(), &event.order, 0),
+                ]
+            }
+            None => Vec::new(),
+        },
+        WorkerEvent::ExecutionCompleted(event) if state.open_order(&event.order).is_some() => {
+            vec![deadline(PR_GRACE, at + limits.pr_grace, event.task.as_ref(), &event.order, 0)]
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn revoke(order: Option<&WorkOrder>) -> Vec<Owed> {
+    order.map(|order| Due::Effect(Effect::RevokeLease { order: order.id.clone() })).into_iter().collect()
+}
+
+fn deadline(name: &str, at: Timestamp, task: Option<&TaskRef>, about: &str, round: u32) -> Owed {
+    let alarm = TimerFired { name: name.to_owned(), task: task.cloned(), about: about.to_owned(), round };
+    Due::Deadline(Deadline { name: name.to_owned(), at, alarm })
+}

@@ -1,0 +1,137 @@
+//! What can happen to a task.
+
+use millrace_decider::Timestamp;
+use millrace_events::v1::{self, TaskRef, TimerFired, WorkOrderKind};
+use millrace_events::{DeployerEvent, OperatorEvent, ValidatorEvent, WorkerEvent};
+
+/// An input of the life cycle.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Input {
+    /// A spec is known.
+    SpecRegistered(v1::SpecRegistered),
+    /// A spec was refused, or not found.
+    SpecRejected(v1::SpecRejected),
+    /// A worker said something.
+    Worker {
+        /// What.
+        event: WorkerEvent,
+        /// When.
+        at: Timestamp,
+    },
+    /// The validator's verdict.
+    Validator(ValidatorEvent),
+    /// What the deployer did.
+    Deployer(DeployerEvent),
+    /// A person with the operator role decided something.
+    Operator(OperatorEvent),
+    /// The projector's sweep found the task silent.
+    Overdue(v1::OverdueNoticed),
+    /// A deadline fired.
+    Timer(TimerFired),
+    /// What the logs and the lease say about a work order: the answer to [`super::Effect::Inquire`].
+    Inquired {
+        /// The deadline that asked.
+        timer: TimerFired,
+        /// What was found.
+        report: Report,
+        /// When.
+        at: Timestamp,
+    },
+    /// The spec that a retry works on: the answer to [`super::Effect::FindSpec`].
+    Retry {
+        /// The request.
+        request: v1::RetryRequested,
+        /// The spec as it is registered now; `None`: there is none.
+        spec: Option<v1::SpecRegistered>,
+    },
+    /// Whether a cancel still can be: the answer to [`super::Effect::AskMerged`].
+    Cancel {
+        /// The request.
+        request: v1::CancelRequested,
+        /// The merge commit, when the change is merged already.
+        merged: Option<String>,
+    },
+    /// Go on after an expiry that has been recorded.
+    FollowUp {
+        /// The task.
+        task: String,
+    },
+}
+
+/// What the worker's log and the lease say about a work order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Report {
+    /// Somebody has acknowledged it.
+    pub acknowledged: bool,
+    /// Its end has been recorded: completed, failed, suspended or checked.
+    pub finished: bool,
+    /// Its lease is alive.
+    pub lease_alive: bool,
+    /// The pull request of the attempt has been recorded, as opened or as failed.
+    pub pull_request_known: bool,
+}
+
+impl Input {
+    /// The task id that the input is about.
+    pub fn task(&self) -> &str {
+        match self {
+            Self::SpecRegistered(event) => &event.task,
+            Self::SpecRejected(event) => &event.task,
+            Self::Worker { event, .. } => task_id(event.task_ref()),
+            Self::Validator(event) => task_id(event.task_ref()),
+            Self::Deployer(event) => task_id(event.task_ref()),
+            Self::Operator(event) => operator_task(event),
+            Self::Overdue(event) => &event.task,
+            Self::Timer(timer) | Self::Inquired { timer, .. } => task_id(timer.task.as_ref()),
+            Self::Retry { request, .. } => &request.task,
+            Self::Cancel { request, .. } => &request.task,
+            Self::FollowUp { task } => task,
+        }
+    }
+}
+
+fn task_id(task: Option<&TaskRef>) -> &str {
+    task.map_or("", |task| task.task.as_str())
+}
+
+fn operator_task(event: &OperatorEvent) -> &str {
+    match event {
+        OperatorEvent::ApprovalGranted(event) => &event.task,
+        OperatorEvent::ApprovalDenied(event) => &event.task,
+        OperatorEvent::ChangesRequested(event) => &event.task,
+        OperatorEvent::CancelRequested(event) => &event.task,
+        OperatorEvent::RetryRequested(event) => &event.task,
+        OperatorEvent::PauseRequested(event) => &event.task,
+        OperatorEvent::ResumeRequested(event) => &event.task,
+        OperatorEvent::OverrideGranted(event) => &event.task,
+        OperatorEvent::PromptBaselineReset(_) | OperatorEvent::DeadLetterReplayRequested(_) => "",
+    }
+}
+
+/// `change` or `check`, as in ids of work orders.
+pub(super) fn kind_name(kind: WorkOrderKind) -> &'static str {
+    match kind {
+        WorkOrderKind::Check => "check",
+        WorkOrderKind::Change | WorkOrderKind::Unspecified => "change",
+    }
+}
+
+impl Input {
+    /// What it is called in a refusal.
+    pub(super) fn name(&self) -> &'static str {
+        use millrace_events::LogEvent as _;
+        match self {
+            Self::SpecRegistered(_) => "SpecRegistered",
+            Self::SpecRejected(_) => "SpecRejected",
+            Self::Worker { event, .. } => event.name(),
+            Self::Validator(event) => event.name(),
+            Self::Deployer(event) => event.name(),
+            Self::Operator(event) => event.name(),
+            Self::Overdue(_) => "OverdueNoticed",
+            Self::Timer(_) | Self::Inquired { .. } => "TimerFired",
+            Self::Retry { .. } => "RetryRequested",
+            Self::Cancel { .. } => "CancelRequested",
+            Self::FollowUp { .. } => "WorkOrderExpired",
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! What workers, validator and deployer say, and what follows for the run.
+
+use millrace_decider::{Context, Refusal};
+use millrace_events::StatusOnFailure;
+use millrace_events::v1::{
+    Failure, MergeFailed, Outcome, TaskBlocked, TaskCancelled, TaskCompleted, TaskFailed, TaskRef,
+    WorkOrderIssued, WorkOrderKind,
+};
+use millrace_events::{Code, DeployerEvent, DispatcherEvent, ValidatorEvent, WorkerEvent};
+
+use super::state::{Status, Task};
+use super::{Limits, order};
+
+/// How often a pull request is checked again because its base moved or its checker was lost.
+const MAX_CHECK_ROUNDS: u32 = 10;
+
+type Decision = Result<Option<DispatcherEvent>, Refusal>;
+
+/// Where an input stands against the present run and attempt.
+enum Standing {
+    /// It is about the present attempt of an active run.
+    Present,
+    /// It is about an attempt that is over, or was answered before: nothing follows.
+    Past,
+}
+
+/// Whether a fact is about the present attempt; what contradicts the record is refused.
+fn standing(state: &Task, task: Option<&TaskRef>, what: &str) -> Result<Standing, Refusal> {
+    let Some(task) = task else { return Err(Refusal::Mismatch(format!("{what} names no task"))) };
+    if state.status.is_none() {
+        return Err(Refusal::Mismatch(format!("{what} for {}, which was never scheduled", task.task)));
+    }
+    let present = (state.reference.run, state.reference.attempt);
+    let named = (task.run, task.attempt);
+    if named > present {
+        return Err(Refusal::Mismatch(format!(
+            "{what} for attempt {}.{} of {}, but only {}.{} was ever opened",
+            named.0, named.1, task.task, present.0, present.1
+        )));
+    }
+    if named == present && state.is_active() { Ok(Standing::Present) } else { Ok(Standing::Past) }
+}
+
+/// What a worker said. The results of an order that expired are refused: its holder lost the lease, and what
+/// it did since then counts for nothing.
+pub(super) fn worker(limits: &Limits, state: &Task, event: &WorkerEvent, context: &Context) -> Decision {
+    let (order_id, failure) = match event {
+        WorkerEvent::WorkOrderAcknowledged(event) => (&event.order, None),
+        WorkerEvent::ExecutionCompleted(event) => (&event.order, None),
+        WorkerEvent::ExecutionSuspended(event) => (&event.order, None),
+        WorkerEvent::ChecksCompleted(event) => (&event.order, None),
+        WorkerEvent::ExecutionFailed(event) => (&event.order, Some((event.failure.as_ref(), event.kind()))),
+        WorkerEvent::PhaseCompleted(_)
+        | WorkerEvent::PhaseReverted(_)
+        | WorkerEvent::ModelCalled(_)
+        | WorkerEvent::ContractViolated(_)
+        | WorkerEvent::ToolCallRefused(_)
+        | WorkerEvent::PromptDriftDetected(_) => return Ok(None),
+    };
+    let what = millrace_events::LogEvent::name(event);
+    let standing = standing(state, event.task_ref(), what)?;
+    if state.expired_orders.contains(order_id) {
+        return Err(Refusal::Mismatch(format!("{what} for work order {order_id}, which had expired")));
+    }
+    let (Standing::Present, Some((failure, kind))) = (standing, failure) else { return Ok(None) };
+    let Some(order) = state.open_order(order_id) else { return Ok(None) };
+    let failure = stated(failure, "the work order failed without a reason", stage_of(kind));
+    let retryable = failure.known_code().is_some_and(Code::is_retryable);
+    if kind == WorkOrderKind::Check && retryable && order::round_of(order) < MAX_CHECK_ROUNDS {
+        let next = order::check_again(limits, order, None, context);
+        return Ok(Some(issued(next, failure.message)));
+    }
+    Ok(Some(after_failure(limits, state, failure, None, context)))
+}
+
+/// The verdict. A pass is the deployer's business.
+pub(super) fn validator(
+    limits: &Limits,
+    state: &Task,
+    event: &ValidatorEvent,
+    context: &Context,
+) -> Decision {
+    let what = millrace_events::LogEvent::name(event);
+    let Standing::Present = standing(state, event.task_ref(), what)? else { return Ok(None) };
+    match event {
+        ValidatorEvent::ValidationPassed(_) => Ok(None),
+        ValidatorEvent::ValidationFailed(event) => {
+            let failure =
+                stated(event.failure.as_ref(), "the validation failed without a reason", "validating");
+            Ok(Some(after_failure(limits, state, failure, None, context)))
+        }
+    }
+}
+
+/// What the deployer did.
+pub(super) fn deployer(limits: &Limits, state: &Task, event: &DeployerEvent, context: &Context) -> Decision {
+    let what = millrace_events::LogEvent::name(event);
+    let standing = standing(state, event.task_ref(), what)?;
+    if let DeployerEvent::StageStopped(_) = event {
+        return Ok(None);
+    }
+    let Standing::Present = standing else { return past(state, event, what) };
+    match event {
+        DeployerEvent::PullRequestOpened(opened) => {
+            if opened.checks.is_empty() || state.order_kind() == Some(WorkOrderKind::Check) {
+                return Ok(None);
+            }
+            let number = opened.pull_request.as_ref().map_or(0, |pull_request| pull_request.number);
+            let reason =
+                format!("pull request {number} is open and its base asks for {} checks", opened.checks.len());
+            Ok(order::check(limits, state, opened, context).map(|order| issued(order, reason)))
+        }
+        DeployerEvent::PullRequestFailed(event) => {
+            let failure = stated(event.failure.as_ref(), "no pull request could be opened", "pr_opened");
+            Ok(Some(after_failure(limits, state, failure, None, context)))
+        }
+        DeployerEvent::MergeFailed(event) => Ok(Some(merge_failed(limits, state, event, context))),
+        // The rollback that follows says how it ended.
+        DeployerEvent::DeploymentFailed(_)
+        | DeployerEvent::MergeCompleted(_)
+        | DeployerEvent::StageStopped(_) => Ok(None),
+        DeployerEvent::DeploymentVerified(event) => Ok(Some(
+            TaskCompleted {
+                task: Some(state.reference.clone()),
+                outcome: Outcome::Success as i32,
+                pull_request: event.pull_request.clone(),
+                merge_commit: event.merge_commit.clone(),
+                release_commit: event.release_commit.clone(),
+                url: event.url.clone(),
+            }
+            .into(),
+        )),
+        DeployerEvent::RollbackCompleted(event) => {
+            let failure = stated(event.failure.as_ref(), "the release failed", "verifying");
+            let restored = match event.restored_commit.as_str() {
+                "" => "nothing ran before; the target is stopped".to_owned(),
+                commit => commit.to_owned(),
+            };
+            Ok(Some(ended(
+                state,
+                failure.with("rolled_back_to", restored).with("refused_commit", &event.refused_commit),
+            )))
+        }
+        DeployerEvent::RollbackFailed(event) => {
+            let failure = stated(event.failure.as_ref(), "the rollback failed", "verifying");
+            Ok(Some(ended(state, failure)))
+        }
+    }
+}
+
+/// Something of an attempt that is over. What changes the world against the record is refused loudly.
+fn past(state: &Task, event: &DeployerEvent, what: &str) -> Decision {
+    let contradicts =
+        matches!(event, DeployerEvent::MergeCompleted(_) | DeployerEvent::DeploymentVerified(_))
+            && state.status != Some(Status::Complete);
+    if contradicts {
+        let task = &state.reference.task;
+        return Err(Refusal::Mismatch(format!("{what} for {task}, which is {}", state.status_name())));
+    }
+    Ok(None)
+}
+
+fn merge_failed(limits: &Limits, state: &Task, event: &MergeFailed, context: &Context) -> DispatcherEvent {
+    let failure = stated(event.failure.as_ref(), "the merge failed without a reason", "merging");
+    if failure.known_code() == Some(Code::PrBaseMoved) {
+        if let Some(order) = state.order.as_ref().filter(|order| order.kind() == WorkOrderKind::Check) {
+            if order::round_of(order) < MAX_CHECK_ROUNDS {
+                return issued(
+                    order::check_again(limits, order, Some(&event.base), context),
+                    failure.message,
+                );
+            }
+        }
+    }
+    after_failure(limits, state, failure, Some(&event.base), context)
+}
+
+/// A new attempt where the code allows one and one is left; else the end of the run.
+pub(super) fn after_failure(
+    limits: &Limits,
+    state: &Task,
+    failure: Failure,
+    base_commit: Option<&str>,
+    context: &Context,
+) -> DispatcherEvent {
+    let retryable = failure.known_code().is_some_and(Code::is_retryable);
+    if retryable && state.reference.attempt < limits.attempts {
+        if let Some(order) = order::next_attempt(limits, state, &failure, base_commit, context) {
+            return issued(order, failure.message);
+        }
+    }
+    if retryable
+        && failure.known_code().is_some_and(|code| code.status() == StatusOnFailure::Failed)
+        && limits.attempts > 1
+    {
+        // Automatic attempts are spent: a person decides, DESIGN section 5.
+        return blocked(state, failure.with("attempts", limits.attempts.to_string()));
+    }
+    ended(state, failure)
+}
+
+/// The end of a run, as the code's row in the table has it.
+pub(super) fn ended(state: &Task, failure: Failure) -> DispatcherEvent {
+    let code = failure.known_code();
+    match code.map(Code::status) {
+        Some(StatusOnFailure::Blocked) => blocked(state, failure),
+        Some(StatusOnFailure::Cancelled) => TaskCancelled {
+            task: Some(state.reference.clone()),
+            outcome: Outcome::Cancelled as i32,
+            actor: failure.source.clone(),
+            reason: failure.message,
+        }
+        .into(),
+        Some(StatusOnFailure::Failed | StatusOnFailure::Unchanged) | None => {
+            let timed_out = matches!(
+                code,
+                Some(
+                    Code::ExecutionTimeout
+                        | Code::ChecksTimeout
+                        | Code::ValidationTimeout
+                        | Code::DeploymentTimeout
+                )
+            );
+            let outcome = if timed_out { Outcome::Timeout } else { Outcome::Failed };
+            TaskFailed {
+                task: Some(state.reference.clone()),
+                outcome: outcome as i32,
+                failure: Some(failure),
+            }
+            .into()
+        }
+    }
+}
+
+pub(super) fn blocked(state: &Task, failure: Failure) -> DispatcherEvent {
+    TaskBlocked { task: Some(state.reference.clone()), failure: Some(failure) }.into()
+}
+
+pub(super) fn issued(order: millrace_events::v1::WorkOrder, reason: impl Into<String>) -> DispatcherEvent {
+    WorkOrderIssued { task: order.task.clone(), order: Some(order), reason: reason.into() }.into()
+}
+
+/// The failure as it was stated, with the stage where it lacks one.
+fn stated(failure: Option<&Failure>, otherwise: &str, stage: &str) -> Failure {
+    let failure = failure.cloned().unwrap_or_else(|| Failure::new(Code::Internal, otherwise));
+    if failure.stage.is_empty() { failure.at_stage(stage) } else { failure }
+}
+
+fn stage_of(kind: WorkOrderKind) -> &'static str {
+    match kind {
+        WorkOrderKind::Check => "checking",
+        WorkOrderKind::Change | WorkOrderKind::Unspecified => "executing",
+    }
+}

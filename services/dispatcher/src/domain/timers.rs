@@ -1,0 +1,143 @@
+//! Deadlines. A deadline decides nothing by itself: it makes the dispatcher ask the log that knows.
+
+use millrace_decider::{Context, Refusal};
+use millrace_events::v1::{Failure, OverdueNoticed, TimerFired, WorkOrder, WorkOrderExpired, WorkOrderKind};
+use millrace_events::{Code, DispatcherEvent};
+
+use super::input::Report;
+use super::results::{after_failure, blocked, issued};
+use super::state::Task;
+use super::{Limits, order};
+
+/// A work order must be acknowledged.
+pub(super) const ACKNOWLEDGE: &str = "acknowledge";
+/// A lease must be alive.
+pub(super) const LEASE: &str = "lease";
+/// An execution must end. The worker ends it first; this is for a worker that does not.
+pub(super) const EXECUTION: &str = "execution";
+/// A pull request must be seen.
+pub(super) const PR_GRACE: &str = "pr_grace";
+/// An order that nobody took is offered again.
+pub(super) const REDISPATCH: &str = "redispatch";
+
+/// The deadlines that are answered by looking.
+pub(super) fn asks(name: &str) -> bool {
+    [ACKNOWLEDGE, LEASE, EXECUTION, PR_GRACE].contains(&name)
+}
+
+/// A deadline fired. All but one only make due that somebody is asked.
+pub(super) fn fired(
+    limits: &Limits,
+    state: &Task,
+    timer: &TimerFired,
+    context: &Context,
+) -> Result<Option<DispatcherEvent>, Refusal> {
+    if timer.name != REDISPATCH {
+        return Ok(None);
+    }
+    let waiting =
+        state.expired.is_some() && state.order.as_ref().is_some_and(|order| order.id == timer.about);
+    Ok(if waiting { redispatch(limits, state, context) } else { None })
+}
+
+/// What was found when somebody was asked.
+pub(super) fn inquired(state: &Task, timer: &TimerFired, report: Report) -> Option<DispatcherEvent> {
+    if timer.name == PR_GRACE {
+        return pr_grace(state, timer, report);
+    }
+    let order = state.open_order(&timer.about)?;
+    if report.finished {
+        return None;
+    }
+    let kind = super::input::kind_name(order.kind());
+    let failure = match timer.name.as_str() {
+        ACKNOWLEDGE if !report.acknowledged => Failure::new(
+            Code::DispatchExhausted,
+            format!("no worker acknowledged the {kind} work order {} in time", order.id),
+        ),
+        LEASE if !report.lease_alive => Failure::new(
+            Code::LeaseLost,
+            format!("the worker that holds the {kind} work order {} fell silent", order.id),
+        ),
+        EXECUTION => Failure::new(
+            Code::ExecutionTimeout,
+            format!("the {kind} work order {} was not finished within its limit", order.id),
+        ),
+        _ => return None,
+    };
+    let stage = if report.acknowledged { "executing" } else { "dispatched" };
+    Some(expired(order, failure.at_stage(stage).from_source("dispatcher")))
+}
+
+fn expired(order: &WorkOrder, failure: Failure) -> DispatcherEvent {
+    WorkOrderExpired {
+        task: order.task.clone(),
+        order: order.id.clone(),
+        kind: order.kind,
+        tries: order.tries,
+        failure: Some(failure),
+    }
+    .into()
+}
+
+fn pr_grace(state: &Task, timer: &TimerFired, report: Report) -> Option<DispatcherEvent> {
+    let present = timer.task.as_ref().is_some_and(|task| state.is_present(task)) && state.is_active();
+    if !present || report.pull_request_known || state.order_kind() != Some(WorkOrderKind::Change) {
+        return None;
+    }
+    let message = format!("no pull request for {} was seen on the forge in time", state.reference.task);
+    let failure = Failure::new(Code::PrNotCreated, message).at_stage("pr_opened").from_source("dispatcher");
+    Some(super::results::ended(state, failure))
+}
+
+/// Goes on after an expiry, where that needs no pause.
+pub(super) fn follow_up(limits: &Limits, state: &Task, context: &Context) -> Option<DispatcherEvent> {
+    if waits_for_redispatch(limits, state) { None } else { redispatch(limits, state, context) }
+}
+
+/// Whether the next offer comes after a pause.
+pub(super) fn waits_for_redispatch(limits: &Limits, state: &Task) -> bool {
+    let unclaimed = state
+        .expired
+        .as_ref()
+        .is_some_and(|expired| expired.failure.known_code() == Some(Code::DispatchExhausted));
+    unclaimed && state.order.as_ref().is_some_and(|order| order.tries < limits.dispatch_attempts)
+}
+
+fn redispatch(limits: &Limits, state: &Task, context: &Context) -> Option<DispatcherEvent> {
+    let (expired, last) = (state.expired.as_ref()?, state.order.as_ref()?);
+    if !state.is_active() {
+        return None;
+    }
+    let failure = expired.failure.clone();
+    match failure.known_code() {
+        Some(Code::DispatchExhausted) if last.tries < limits.dispatch_attempts => {
+            Some(issued(order::again(limits, last, context), failure.message))
+        }
+        Some(Code::DispatchExhausted) => {
+            let message = format!("{} offered {} times and never acknowledged", last.id, last.tries);
+            let failure = Failure { message, ..failure };
+            Some(blocked(state, failure.with("attempts", last.tries.to_string())))
+        }
+        Some(Code::LeaseLost)
+            if last.kind() == WorkOrderKind::Check && order::round_of(last) < limits.attempts =>
+        {
+            Some(issued(order::check_again(limits, last, None, context), failure.message))
+        }
+        _ => Some(after_failure(limits, state, failure, None, context)),
+    }
+}
+
+/// The sweep found an active task silent: a person must look.
+pub(super) fn overdue(state: &Task, noticed: &OverdueNoticed) -> Option<DispatcherEvent> {
+    if !state.is_active() || noticed.run != state.reference.run {
+        return None;
+    }
+    let minutes = noticed.idle_ms / 60_000;
+    let message = format!("nothing has happened for {minutes} minutes since {}", noticed.last_event);
+    let failure = Failure::new(Code::ExecutionTimeout, message)
+        .from_source("dispatcher")
+        .with("last_event", &noticed.last_event)
+        .with("idle_ms", noticed.idle_ms.to_string());
+    Some(blocked(state, failure))
+}
