@@ -1,0 +1,83 @@
+//! What wants a person: overdue tasks, dead letters.
+
+use std::time::Duration;
+
+use millrace_decider::{Cause, Timestamp};
+
+use super::rows::DeadLetterRow;
+use super::tasks::time;
+use crate::{Ledger, LedgerError};
+
+/// Rows in one answer.
+const MAX_ROWS: usize = 500;
+
+/// An active task that waits for nobody and of which nothing has been heard for too long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OverdueTask {
+    /// The task and its run.
+    pub task: String,
+    /// See `task`.
+    pub run: u32,
+    /// Its last event: type, place and time.
+    pub last_event: String,
+    /// See `last_event`.
+    pub last_place: Cause,
+    /// See `last_event`.
+    pub last_time: Timestamp,
+}
+
+impl Ledger {
+    /// Active tasks that wait for nobody and whose last event is older than `idle` at `now`; the longest
+    /// silence first, at most 500. Notices about a task do not count as its events.
+    pub async fn active_overdue(
+        &self,
+        now: Timestamp,
+        idle: Duration,
+    ) -> Result<Vec<OverdueTask>, LedgerError> {
+        let sql = format!(
+            "SELECT t.task, t.run, e.event_type, e.stream, e.sequence, e.time \
+             FROM tasks t JOIN events e ON e.id = (SELECT l.id FROM events l WHERE l.task = t.task \
+                AND l.log NOT IN ('projector', 'failure-analyzer', 'dead-letter') \
+                ORDER BY l.clock DESC, l.stream DESC LIMIT 1) \
+             WHERE t.status = 'active' AND t.waiting = '' AND e.time < $1 \
+             ORDER BY e.time, t.task LIMIT {MAX_ROWS}"
+        );
+        let rows = self.database().fetch(&sql, vec![(now - idle).into()]).await?;
+        let tasks = rows.iter().map(|row| {
+            let event_type = row.text("event_type")?;
+            let name = event_type.rsplit_once('.').map_or(event_type.as_str(), |(_, name)| name);
+            Ok(OverdueTask {
+                task: row.text("task")?,
+                run: row.small("run")?,
+                last_event: name.to_owned(),
+                last_place: Cause::new(row.text("stream")?, row.count("sequence")?),
+                last_time: Timestamp::from_micros(row.int("time")?),
+            })
+        });
+        tasks.collect()
+    }
+
+    /// Messages that could not be handled, the newest first; at most 500.
+    pub async fn list_dead_letters(&self) -> Result<Vec<DeadLetterRow>, LedgerError> {
+        let sql = format!(
+            "SELECT * FROM dead_letters WHERE time IS NOT NULL \
+             ORDER BY time DESC, stream, sequence, service LIMIT {MAX_ROWS}"
+        );
+        let rows = self.database().fetch(&sql, Vec::new()).await?;
+        let letters = rows.iter().map(|row| {
+            Ok(DeadLetterRow {
+                stream: row.text("stream")?,
+                sequence: row.count("sequence")?,
+                service: row.text("service")?,
+                subject: row.text("subject")?,
+                code: row.text("code")?,
+                message: row.text("message")?,
+                attempts: row.small("attempts")?,
+                time: time(row, "time")?,
+                replay_requested_at: time(row, "replay_requested_at")?,
+                replay_requested_by: row.text("replay_requested_by")?,
+            })
+        });
+        letters.collect()
+    }
+}

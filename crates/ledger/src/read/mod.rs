@@ -1,0 +1,17 @@
+//! What can be asked of a ledger. Answers are plain rows that serialise; times are RFC 3339.
+
+mod attention;
+mod history;
+mod page;
+mod rows;
+mod specs;
+mod tasks;
+mod time_text;
+mod work;
+
+pub use attention::OverdueTask;
+pub use history::EventRow;
+pub use page::{Page, PageTokenError};
+pub use rows::{DeadLetterRow, FailureRow, InsightRow, PhaseRow, SpecRow, TaskRow, WorkOrderRow};
+pub use tasks::TaskFilter;
+pub use work::{FailureFilter, WorkOrderFilter};

@@ -1,0 +1,187 @@
+//! Questions.
+
+use std::time::Duration;
+
+use super::support::{Kind, Logs, completed, failed, happy_path, scheduled, task_ref};
+use millrace_decider::Timestamp;
+use millrace_events::{Code, Log, v1};
+use millrace_ledger::{FailureFilter, Ledger, LedgerError, Status, TaskFilter, WorkOrderFilter};
+
+on_both!(
+    pages_hold_every_task_once_while_tasks_are_added,
+    filters_find_what_fits,
+    a_history_tells_causes_before_effects_and_begins_with_the_submission,
+    s2_f2_whoever_waits_for_a_sequence_sees_it,
+    a_silent_active_task_is_overdue_unless_it_waits,
+    specs_orders_failures_insights_and_letters_can_be_read,
+);
+
+async fn filled(kind: &Kind, logs: &Logs) -> Ledger {
+    let ledger = kind.ledger().await;
+    let _ = ledger.apply_entries(&logs.entries(false)).await.unwrap();
+    ledger
+}
+
+async fn pages_hold_every_task_once_while_tasks_are_added(kind: &Kind) {
+    let mut logs = Logs::default();
+    (1..=25).for_each(|number| {
+        let task = format!("VTID-{number:05}");
+        logs.append(&task, None, scheduled(&task, 1));
+    });
+    let ledger = filled(kind, &logs).await;
+    let (mut token, mut seen) = (None, Vec::new());
+    loop {
+        let page = ledger.list_tasks(&TaskFilter::default(), 10, token.as_deref()).await.unwrap();
+        seen.extend(page.items.into_iter().map(|task| task.task));
+        let task = format!("VTID-9{:04}", seen.len());
+        logs.append(&task, None, scheduled(&task, 1));
+        let _ = ledger.apply_entries(&logs.entries(false)).await.unwrap();
+        token = page.next_page_token;
+        if token.is_none() {
+            break;
+        }
+    }
+    let expected: Vec<_> = (1..=25).rev().map(|number| format!("VTID-{number:05}")).collect();
+    assert_eq!(seen, expected, "youngest first, each once");
+    let page = ledger.list_tasks(&TaskFilter::default(), 10, None).await.unwrap();
+    let other = TaskFilter { status: Some(Status::Active), ..TaskFilter::default() };
+    for token in [page.next_page_token.as_deref(), Some("zz"), Some("00")] {
+        let error = ledger.list_tasks(&other, 10, token).await.unwrap_err();
+        assert!(matches!(error, LedgerError::PageToken(_)), "{token:?}: {error}");
+    }
+}
+
+async fn filters_find_what_fits(kind: &Kind) {
+    let mut logs = Logs::default();
+    happy_path(&mut logs, "VTID-00001");
+    let cause = logs.append("VTID-00002", None, scheduled("VTID-00002", 1));
+    logs.append("VTID-00002", Some(&cause), failed("VTID-00002", 1, Code::ChecksFailed));
+    let ledger = filled(kind, &logs).await;
+    let find = async |filter: TaskFilter| -> Vec<String> {
+        let page = ledger.list_tasks(&filter, 0, None).await.unwrap();
+        page.items.into_iter().map(|task| task.task).collect()
+    };
+    let any = TaskFilter::default;
+    assert_eq!(find(TaskFilter { status: Some(Status::Complete), ..any() }).await, ["VTID-00001"]);
+    let stage = millrace_ledger::Stage::from_name("executing");
+    assert_eq!(find(TaskFilter { stage, ..any() }).await, ["VTID-00002"]);
+    let text = |text: &str| Some(text.to_owned());
+    assert_eq!(find(TaskFilter { code: text("CHECKS_FAILED"), ..any() }).await, ["VTID-00002"]);
+    assert_eq!(find(TaskFilter { domain: text("web"), ..any() }).await, ["VTID-00001"]);
+    assert_eq!(find(TaskFilter { repository: text("storefront"), ..any() }).await.len(), 2);
+    assert_eq!(find(TaskFilter { repository: text("other"), ..any() }).await.len(), 0);
+    assert_eq!(find(TaskFilter { text: text("tITLE of"), ..any() }).await, ["VTID-00001"]);
+    assert_eq!(find(TaskFilter { text: text("vtid-00002"), ..any() }).await, ["VTID-00002"]);
+    assert_eq!(find(TaskFilter { text: text("%"), ..any() }).await.len(), 0, "a sign is a sign");
+}
+
+async fn a_history_tells_causes_before_effects_and_begins_with_the_submission(kind: &Kind) {
+    let mut logs = Logs::default();
+    happy_path(&mut logs, "VTID-00001");
+    // A clock that runs behind does not turn cause and effect round.
+    for event in logs.streams.get_mut(&Log::Worker.stream(0)).unwrap() {
+        event.time = event.time - Duration::from_secs(3_600);
+    }
+    happy_path(&mut logs, "VTID-00002");
+    let ledger = filled(kind, &logs).await;
+    let history = ledger.history("VTID-00001").await.unwrap();
+    let names: Vec<_> = history.iter().map(|event| event.event_type.as_str()).collect();
+    let expected = [
+        "SpecSubmitted",
+        "SpecRegistered",
+        "TaskScheduled",
+        "WorkOrderAcknowledged",
+        "ExecutionCompleted",
+        "PullRequestOpened",
+        "ValidationPassed",
+        "MergeCompleted",
+        "DeploymentVerified",
+        "TaskCompleted",
+    ];
+    assert_eq!(names, expected);
+    assert_eq!(history[2].data["task"]["task"], "VTID-00001");
+    assert_eq!(history[2].cause, format!("{}:1", Log::SpecRegistry.stream(0)));
+    assert_eq!(ledger.answers_to("req-VTID-00001").await.unwrap()[0].event_type, "SpecRegistered");
+    let changes = ledger.changes_since(5, 3).await.unwrap();
+    assert_eq!(changes.iter().map(|event| event.id).collect::<Vec<_>>(), [6, 7, 8]);
+}
+
+async fn s2_f2_whoever_waits_for_a_sequence_sees_it(kind: &Kind) {
+    let mut logs = Logs::default();
+    let end = happy_path(&mut logs, "VTID-00001");
+    let ledger = kind.ledger().await;
+    let bound = Duration::from_millis(20);
+    assert!(!ledger.wait_for(&end.stream, end.sequence, bound).await.unwrap());
+    let waiting = ledger.wait_for(&end.stream, end.sequence, Duration::from_secs(30));
+    let entries = logs.entries(false);
+    let (waited, applied) = tokio::join!(waiting, ledger.apply_entries(&entries));
+    assert!(waited.unwrap() && applied.unwrap().applied == 10);
+}
+
+async fn a_silent_active_task_is_overdue_unless_it_waits(kind: &Kind) {
+    let mut logs = Logs::default();
+    for task in ["VTID-00001", "VTID-00002", "VTID-00003"] {
+        logs.append(task, None, scheduled(task, 1));
+    }
+    let waiting = v1::ApprovalRequired { task: Some(task_ref("VTID-00002", 1, 1)), ..Default::default() };
+    logs.append("VTID-00002", None, waiting);
+    logs.append("VTID-00003", None, completed("VTID-00003", 1));
+    let noticed = v1::OverdueNoticed { task: "VTID-00001".to_owned(), ..Default::default() };
+    logs.append("VTID-00001", None, noticed);
+    let ledger = filled(kind, &logs).await;
+    let idle = Duration::from_secs(90 * 60);
+    let start = Timestamp::from_millis(1_790_000_001_000);
+    assert!(ledger.active_overdue(start + idle, idle).await.unwrap().is_empty());
+    let overdue = ledger.active_overdue(start + idle + Duration::from_secs(1), idle).await.unwrap();
+    assert_eq!(overdue.len(), 1, "{overdue:?}");
+    assert_eq!((overdue[0].task.as_str(), overdue[0].last_event.as_str()), ("VTID-00001", "TaskScheduled"));
+    let task = ledger.get_task("VTID-00002").await.unwrap().unwrap();
+    assert_eq!((task.waiting.as_str(), task.stage.as_str()), ("approval", "awaiting_approval"));
+}
+
+async fn specs_orders_failures_insights_and_letters_can_be_read(kind: &Kind) {
+    let mut logs = Logs::default();
+    happy_path(&mut logs, "VTID-00001");
+    let cause = logs.append("VTID-00002", None, scheduled("VTID-00002", 1));
+    for code in [Code::ChecksFailed, Code::MergeConflict, Code::ChecksFailed] {
+        let failure = Some(v1::Failure::new(code, "no").with("exit_code", "1"));
+        let task = Some(task_ref("VTID-00002", 1, 1));
+        logs.append("VTID-00002", Some(&cause), v1::MergeFailed { task, failure, ..Default::default() });
+    }
+    let insight = v1::InsightPublished {
+        group: "group-1".to_owned(),
+        count: 3,
+        tasks: vec!["VTID-00002".to_owned()],
+        ..Default::default()
+    };
+    logs.append("group-1", None, insight);
+    let letter = v1::DeadLettered {
+        stream: Log::Intake.stream(0),
+        sequence: 1,
+        service: "spec-registry".to_owned(),
+        failure: Some(v1::Failure::new(Code::EventInvalid, "unreadable")),
+        ..Default::default()
+    };
+    let place = logs.append("req-1", None, letter);
+    let ledger = filled(kind, &logs).await;
+
+    let spec = ledger.get_spec("VTID-00001", None).await.unwrap().unwrap();
+    assert_eq!((spec.version, spec.source.as_str(), spec.readiness.as_str()), (1, "git", "ready"));
+    assert!(ledger.get_spec("VTID-00001", Some(2)).await.unwrap().is_none());
+    let orders = |unacknowledged| WorkOrderFilter { task: None, unacknowledged };
+    let all = ledger.list_work_orders(&orders(false), 0, None).await.unwrap().items;
+    let states: Vec<_> = all.iter().map(|order| (order.task.as_str(), order.state.as_str())).collect();
+    assert_eq!(states, [("VTID-00002", "offered"), ("VTID-00001", "completed")]);
+    let open = ledger.list_work_orders(&orders(true), 0, None).await.unwrap().items;
+    assert_eq!(open.len(), 1, "S2-B6: what nobody took is listed");
+    let filter = FailureFilter { code: Some("CHECKS_FAILED".to_owned()), ..FailureFilter::default() };
+    let first = ledger.list_failures(&filter, 1, None).await.unwrap();
+    let second = ledger.list_failures(&filter, 1, first.next_page_token.as_deref()).await.unwrap();
+    assert_eq!((first.items[0].sequence, second.items[0].sequence), (6, 4));
+    assert_eq!((second.items[0].context["exit_code"].as_str(), second.next_page_token), (Some("1"), None));
+    assert_eq!(ledger.list_insights().await.unwrap()[0].tasks, ["VTID-00002"]);
+    let letters = ledger.list_dead_letters().await.unwrap();
+    assert_eq!((letters[0].code.as_str(), letters[0].service.as_str()), ("EVENT_INVALID", "spec-registry"));
+    assert_eq!(ledger.list_phases("VTID-00001").await.unwrap()[0].phase, "PLAN");
+    assert_eq!(place.sequence, 1);
+}
