@@ -198,3 +198,41 @@ impl Delivery for Delivered {
         })
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+    use crate::bootstrap::{ConsumerDeclaration, StreamDeclaration};
+    use crate::memory::ManualClock;
+
+    #[test]
+    fn redelivery_happens_when_the_clock_is_moved_and_not_before() {
+        let ack_wait = Duration::from_secs(30);
+        let clock = Arc::new(ManualClock::at(Timestamp::from_millis(1_000)));
+        let declared = Declared {
+            streams: vec![StreamDeclaration::new("S", vec!["s.>".to_owned()])],
+            consumers: vec![ConsumerDeclaration {
+                stream: "S".to_owned(),
+                durable: "reader".to_owned(),
+                filter: "s.>".to_owned(),
+                ack_wait,
+                max_ack_pending: 10,
+            }],
+        };
+        let broker = MemoryBroker::new(clock.clone(), &declared);
+        let _ = broker.append(&Append::new("S", "s.1", Vec::new())).now_or_never().unwrap().unwrap();
+        let consumer = broker.consumer("S", "reader").now_or_never().unwrap().unwrap();
+        let fetched = consumer.fetch(1, 2 * ack_wait).now_or_never().unwrap().unwrap();
+        assert_eq!(fetched.len(), 1);
+
+        let mut again = consumer.fetch(1, 2 * ack_wait);
+        assert!((&mut again).now_or_never().is_none());
+        clock.advance(ack_wait - Duration::from_micros(1));
+        assert!((&mut again).now_or_never().is_none());
+        clock.advance(Duration::from_micros(1));
+        assert_eq!(again.now_or_never().unwrap().unwrap().len(), 1);
+    }
+}

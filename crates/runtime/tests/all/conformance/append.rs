@@ -4,12 +4,12 @@ use millrace_testkit::eventually;
 
 use super::world::{BOUND, LOG, MAX_MESSAGE, World, entry};
 
-pub async fn the_expected_sequence_is_a_lock_in_both_directions(world: &World) {
+pub(super) async fn the_expected_sequence_is_a_lock_in_both_directions(world: &World) {
     let append = async |subject: &str, expected: u64| {
         world.broker.append(&entry(subject, "x").expecting(expected)).await
     };
     let first = append("test.log.a", 0).await.unwrap().sequence;
-    world.log("test.log.b", "another subject does not disturb").await;
+    let _ = world.log("test.log.b", "another subject does not disturb").await;
     let behind = append("test.log.a", 0).await;
     assert!(matches!(behind, Err(AppendError::Conflict { .. })), "{behind:?}");
     let ahead = append("test.log.a", first + 1).await;
@@ -21,7 +21,7 @@ pub async fn the_expected_sequence_is_a_lock_in_both_directions(world: &World) {
     assert_eq!(world.broker.stream_state(LOG).await.unwrap().messages, 3);
 }
 
-pub async fn of_many_writers_one_wins(world: &World) {
+pub(super) async fn of_many_writers_one_wins(world: &World) {
     for round in 0..10 {
         let subject = format!("test.log.race-{round}");
         let writers = (0..8).map(|writer| {
@@ -37,7 +37,7 @@ pub async fn of_many_writers_one_wins(world: &World) {
     }
 }
 
-pub async fn a_message_id_counts_until_its_window_ends(world: &World) {
+pub(super) async fn a_message_id_counts_until_its_window_ends(world: &World) {
     let first = world.broker.append(&entry("test.log.a", "x").with_id("one")).await.unwrap();
     assert!(!first.duplicate);
     // The window belongs to the stream, not to the subject.
@@ -53,21 +53,21 @@ pub async fn a_message_id_counts_until_its_window_ends(world: &World) {
     assert!(late.sequence > other.sequence);
 }
 
-pub async fn a_refused_append_does_not_use_up_its_id(world: &World) {
+pub(super) async fn a_refused_append_does_not_use_up_its_id(world: &World) {
     let refused = world.broker.append(&entry("test.log.a", "x").with_id("one").expecting(7)).await;
     assert!(matches!(refused, Err(AppendError::Conflict { .. })), "{refused:?}");
     let stored = world.broker.append(&entry("test.log.a", "x").with_id("one").expecting(0)).await.unwrap();
     assert!(!stored.duplicate);
 }
 
-pub async fn what_is_too_large_is_said_to_be(world: &World) {
+pub(super) async fn what_is_too_large_is_said_to_be(world: &World) {
     let answer = world.broker.append(&entry("test.log.a", &"x".repeat(MAX_MESSAGE + 1))).await;
     let Err(AppendError::TooLarge { bytes, .. }) = answer else { panic!("{answer:?}") };
     assert_eq!(bytes, MAX_MESSAGE + 1);
     assert_eq!(world.broker.stream_state(LOG).await.unwrap().messages, 0);
 }
 
-pub async fn a_subject_without_its_stream_is_missing(world: &World) {
+pub(super) async fn a_subject_without_its_stream_is_missing(world: &World) {
     let nowhere = world.broker.append(&Append::new(LOG, "nobody.takes.this", Vec::new())).await;
     assert!(matches!(nowhere, Err(AppendError::Broker(BrokerError::Missing { .. }))), "{nowhere:?}");
     // Another stream takes the subject: stored, but never a success.

@@ -13,7 +13,7 @@ fn absent() -> String {
     digest_of(b"nobody stored this")
 }
 
-pub async fn bytes_come_back_by_their_digest(world: &World) {
+pub(super) async fn bytes_come_back_by_their_digest(world: &World) {
     let blobs = world.blobs();
     for count in [0, 1, 256 * 1024, 256 * 1024 + 1, 1024 * 1024, 2_000_003] {
         let bytes = bytes(count);
@@ -32,7 +32,7 @@ pub async fn bytes_come_back_by_their_digest(world: &World) {
     assert_eq!(blobs.get(&named.sha256).await.unwrap().unwrap(), b"# A spec");
 }
 
-pub async fn an_upload_cut_short_is_completed_by_the_next(world: &World) {
+pub(super) async fn an_upload_cut_short_is_completed_by_the_next(world: &World) {
     let blobs = world.blobs();
     let bytes = bytes(600 * 1024);
     let digest = digest_of(&bytes);
@@ -45,7 +45,7 @@ pub async fn an_upload_cut_short_is_completed_by_the_next(world: &World) {
     assert_eq!(world.broker.stream_state(BLOB_STREAM).await.unwrap().messages, 3);
 }
 
-pub async fn damaged_bytes_are_not_handed_out(world: &World) {
+pub(super) async fn damaged_bytes_are_not_handed_out(world: &World) {
     let blobs = world.blobs();
     let digest = blobs.put(b"what was meant").await.unwrap();
     let mut forged =
@@ -56,7 +56,7 @@ pub async fn damaged_bytes_are_not_handed_out(world: &World) {
     assert!(matches!(blobs.get(&digest).await, Err(BlobError::Damaged { .. })));
 }
 
-pub async fn an_erased_blob_is_gone(world: &World) {
+pub(super) async fn an_erased_blob_is_gone(world: &World) {
     let blobs = world.blobs();
     let (erased, kept) = (blobs.put(&bytes(300 * 1024)).await.unwrap(), blobs.put(b"kept").await.unwrap());
     blobs.delete(&erased).await.unwrap();
@@ -67,7 +67,7 @@ pub async fn an_erased_blob_is_gone(world: &World) {
     assert!(blobs.get(&erased).await.unwrap().is_some());
 }
 
-pub async fn a_blob_above_the_limit_is_refused(world: &World) {
+pub(super) async fn a_blob_above_the_limit_is_refused(world: &World) {
     let answer = world.blobs().put(&bytes(MAX_BLOB + 1)).await;
     assert!(matches!(answer, Err(BlobError::TooLarge { .. })), "{answer:?}");
     let digest = world.blobs().put(&bytes(MAX_BLOB)).await.unwrap();

@@ -3,7 +3,7 @@ use millrace_testkit::eventually;
 
 use super::world::{BOUND, World};
 
-pub async fn an_entry_is_made_once_and_changed_from_what_was_seen(world: &World) {
+pub(super) async fn an_entry_is_made_once_and_changed_from_what_was_seen(world: &World) {
     let bucket = world.bucket();
     assert_eq!(bucket.get("a").await.unwrap(), None);
     assert_eq!(bucket.update("a", b"x", 1).await.unwrap(), None, "there is nothing to change");
@@ -17,7 +17,7 @@ pub async fn an_entry_is_made_once_and_changed_from_what_was_seen(world: &World)
     assert_eq!(bucket.get("a").await.unwrap().unwrap().value, b"five");
 }
 
-pub async fn a_deleted_entry_can_be_made_again(world: &World) {
+pub(super) async fn a_deleted_entry_can_be_made_again(world: &World) {
     let bucket = world.bucket();
     bucket.delete("a").await.unwrap();
     let first = bucket.create("a", b"one").await.unwrap().expect("made");
@@ -30,7 +30,7 @@ pub async fn a_deleted_entry_can_be_made_again(world: &World) {
     assert_eq!(bucket.get("a").await.unwrap().unwrap().value, b"two");
 }
 
-pub async fn an_entry_that_is_not_renewed_expires(world: &World) {
+pub(super) async fn an_entry_that_is_not_renewed_expires(world: &World) {
     let bucket = world.bucket();
     let mut renewed = bucket.create("renewed", b"x").await.unwrap().expect("made");
     let left = bucket.create("left", b"x").await.unwrap().expect("made");
@@ -43,7 +43,7 @@ pub async fn an_entry_that_is_not_renewed_expires(world: &World) {
     assert!(bucket.create("left", b"y").await.unwrap().is_some(), "free for the next");
 }
 
-pub async fn entries_lists_what_is_there(world: &World) {
+pub(super) async fn entries_lists_what_is_there(world: &World) {
     let bucket = world.bucket();
     assert!(bucket.entries().await.unwrap().is_empty());
     for key in ["worker.2", "worker.1", "query.1"] {

@@ -5,7 +5,7 @@ use millrace_runtime::broker::Consumer;
 
 use super::world::{ACK_WAIT, BOUND, World, fetch_nothing, fetch_one, fetch_some};
 
-pub async fn what_is_acknowledged_does_not_come_back(world: &World) {
+pub(super) async fn what_is_acknowledged_does_not_come_back(world: &World) {
     let consumer = world.consumer("hasty").await;
     let _ = world.log("test.log.a", "1").await;
     let _ = world.log("test.log.a", "2").await;
@@ -20,7 +20,7 @@ pub async fn what_is_acknowledged_does_not_come_back(world: &World) {
     fetch_nothing(consumer.as_ref(), 2 * ACK_WAIT).await;
 }
 
-pub async fn a_fetch_comes_back_with_what_there_is(world: &World) {
+pub(super) async fn a_fetch_comes_back_with_what_there_is(world: &World) {
     let consumer = world.consumer("patient").await;
     fetch_nothing(consumer.as_ref(), Duration::from_millis(20)).await;
     // Far below the batch and far before the end of the wait.
@@ -36,7 +36,7 @@ pub async fn a_fetch_comes_back_with_what_there_is(world: &World) {
     assert_eq!(fetch_one(consumer.as_ref()).await.message().payload, b"between");
 }
 
-pub async fn what_is_given_back_comes_after_the_delay(world: &World) {
+pub(super) async fn what_is_given_back_comes_after_the_delay(world: &World) {
     let delay = Duration::from_millis(700);
     let consumer = world.consumer("patient").await;
     let _ = world.log("test.log.a", "1").await;
@@ -51,7 +51,7 @@ pub async fn what_is_given_back_comes_after_the_delay(world: &World) {
     assert_eq!(at_once.message().sequence, first.message().sequence);
 }
 
-pub async fn what_is_not_answered_comes_again(world: &World) {
+pub(super) async fn what_is_not_answered_comes_again(world: &World) {
     let consumer = world.consumer("hasty").await;
     let _ = world.log("test.log.a", "1").await;
     let first = fetch_one(consumer.as_ref()).await;
@@ -60,7 +60,7 @@ pub async fn what_is_not_answered_comes_again(world: &World) {
     assert_eq!(fetch_one(consumer.as_ref()).await.message().sequence, sequence);
 }
 
-pub async fn work_in_progress_is_not_delivered_again(world: &World) {
+pub(super) async fn work_in_progress_is_not_delivered_again(world: &World) {
     let _ = world.log("test.log.a", "1").await;
     let consumer = world.consumer("hasty").await;
     let mut delivery = fetch_one(consumer.as_ref()).await;
@@ -83,7 +83,7 @@ pub async fn work_in_progress_is_not_delivered_again(world: &World) {
     panic!("the machine stands still again and again");
 }
 
-pub async fn a_late_acknowledgement_counts(world: &World) {
+pub(super) async fn a_late_acknowledgement_counts(world: &World) {
     let consumer = world.consumer("hasty").await;
     let _ = world.log("test.log.a", "1").await;
     let first = fetch_one(consumer.as_ref()).await;
@@ -93,7 +93,7 @@ pub async fn a_late_acknowledgement_counts(world: &World) {
     fetch_nothing(consumer.as_ref(), 2 * ACK_WAIT).await;
 }
 
-pub async fn several_fetchers_share_a_consumer(world: &World) {
+pub(super) async fn several_fetchers_share_a_consumer(world: &World) {
     const MESSAGES: usize = 60;
     let (one, two) = (world.consumer("patient").await, world.consumer("patient").await);
     for number in 0..MESSAGES {
@@ -121,7 +121,7 @@ async fn some(consumer: &dyn Consumer, limit: usize) -> Vec<u64> {
     sequences
 }
 
-pub async fn open_deliveries_are_limited(world: &World) {
+pub(super) async fn open_deliveries_are_limited(world: &World) {
     let consumer = world.consumer("narrow").await;
     for number in 0..6 {
         let _ = world.log("test.log.a", &number.to_string()).await;
@@ -137,7 +137,7 @@ pub async fn open_deliveries_are_limited(world: &World) {
     assert_eq!(sequences, [5]);
 }
 
-pub async fn a_dropped_fetch_loses_nothing(world: &World) {
+pub(super) async fn a_dropped_fetch_loses_nothing(world: &World) {
     const MESSAGES: usize = 40;
     let consumer = world.consumer("patient").await;
     let mut seen = BTreeSet::new();
@@ -170,7 +170,7 @@ async fn yield_a_few_times(times: usize) {
     }
 }
 
-pub async fn a_dropped_consumer_hands_back_what_nobody_took(world: &World) {
+pub(super) async fn a_dropped_consumer_hands_back_what_nobody_took(world: &World) {
     for number in 0..20 {
         let _ = world.log("test.log.a", &number.to_string()).await;
     }

@@ -2,7 +2,7 @@ use millrace_runtime::broker::{BrokerError, Stored, StreamState};
 
 use super::world::{LOG, World, entry, fetch_one, texts};
 
-pub async fn messages_are_read_by_sequence_by_subject_and_all(world: &World) {
+pub(super) async fn messages_are_read_by_sequence_by_subject_and_all(world: &World) {
     let broker = &world.broker;
     assert_eq!(broker.stream_state(LOG).await.unwrap(), StreamState::default());
     assert_eq!(broker.last(LOG, "test.log.a").await.unwrap(), None);
@@ -36,7 +36,7 @@ pub async fn messages_are_read_by_sequence_by_subject_and_all(world: &World) {
     assert_eq!(read(None, 1, 0).await, [""; 0]);
 }
 
-pub async fn a_long_log_is_read_in_one_call(world: &World) {
+pub(super) async fn a_long_log_is_read_in_one_call(world: &World) {
     // More than fits into one batch of the server.
     for number in 0..1_100 {
         let _ = world.log(if number % 2 == 0 { "test.log.even" } else { "test.log.odd" }, "x").await;
@@ -49,7 +49,7 @@ pub async fn a_long_log_is_read_in_one_call(world: &World) {
     assert!(odd.iter().all(|stored| stored.sequence % 2 == 0));
 }
 
-pub async fn a_message_is_the_same_on_every_way(world: &World) {
+pub(super) async fn a_message_is_the_same_on_every_way(world: &World) {
     let mut append = entry("test.log.picked.a", "x").content_type("text/plain").expecting(0).with_id("one");
     append.headers.push(("Another", "value: with colon".to_owned()));
     let sequence = world.broker.append(&append).await.unwrap().sequence;
@@ -74,7 +74,7 @@ pub async fn a_message_is_the_same_on_every_way(world: &World) {
     assert!(world.clock.now().since(time) < super::world::BOUND, "{time}");
 }
 
-pub async fn a_missing_stream_is_said_to_be_missing(world: &World) {
+pub(super) async fn a_missing_stream_is_said_to_be_missing(world: &World) {
     fn is_missing<T>(answer: Result<T, BrokerError>) -> bool {
         matches!(answer, Err(BrokerError::Missing { .. }))
     }

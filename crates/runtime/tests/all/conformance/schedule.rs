@@ -19,7 +19,7 @@ async fn arm(world: &World, at: Timestamp, text: &str) {
     let _ = world.broker.append(&deadline(at, text)).await.unwrap();
 }
 
-pub async fn a_deadline_fires_once(world: &World) {
+pub(super) async fn a_deadline_fires_once(world: &World) {
     let consumer = world.broker.consumer(TIMERS, "patient").await.unwrap();
     let at = world.clock.now() + SECOND;
     arm(world, at, "fired").await;
@@ -44,7 +44,7 @@ pub async fn a_deadline_fires_once(world: &World) {
     assert_eq!(world.broker.last(TIMERS, TIMER).await.unwrap(), None, "an armed deadline is left");
 }
 
-pub async fn a_new_deadline_replaces_the_former(world: &World) {
+pub(super) async fn a_new_deadline_replaces_the_former(world: &World) {
     let consumer = world.broker.consumer(TIMERS, "patient").await.unwrap();
     let now = world.clock.now();
     arm(world, now + SECOND, "former").await;
@@ -55,13 +55,13 @@ pub async fn a_new_deadline_replaces_the_former(world: &World) {
     fetch_nothing(consumer.as_ref(), SECOND).await;
 }
 
-pub async fn a_deadline_in_the_past_fires_at_once(world: &World) {
+pub(super) async fn a_deadline_in_the_past_fires_at_once(world: &World) {
     let consumer = world.broker.consumer(TIMERS, "patient").await.unwrap();
     arm(world, world.clock.now() - 60 * SECOND, "late").await;
     assert_eq!(fetch_one(consumer.as_ref()).await.message().payload, b"late");
 }
 
-pub async fn a_purged_deadline_does_not_fire(world: &World) {
+pub(super) async fn a_purged_deadline_does_not_fire(world: &World) {
     let consumer = world.broker.consumer(TIMERS, "patient").await.unwrap();
     arm(world, world.clock.now() + SECOND, "cancelled").await;
     world.broker.purge_subject(TIMERS, TIMER).await.unwrap();

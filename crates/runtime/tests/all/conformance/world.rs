@@ -18,33 +18,33 @@ use millrace_runtime::nats::{ConnectOptions, NatsBroker};
 use millrace_testkit::NatsServer;
 
 /// How long a test waits for what must happen.
-pub const BOUND: Duration = Duration::from_secs(20);
+pub(super) const BOUND: Duration = Duration::from_secs(20);
 /// Acknowledgement time of the consumer `hasty`.
-pub const ACK_WAIT: Duration = Duration::from_millis(800);
+pub(super) const ACK_WAIT: Duration = Duration::from_millis(800);
 /// Life of an entry in the bucket.
-pub const ENTRY_LIFE: Duration = Duration::from_secs(1);
+pub(super) const ENTRY_LIFE: Duration = Duration::from_secs(1);
 /// Largest message of the log, in bytes.
-pub const MAX_MESSAGE: usize = 2_048;
+pub(super) const MAX_MESSAGE: usize = 2_048;
 /// Largest blob, in bytes.
-pub const MAX_BLOB: usize = 3 * 1024 * 1024;
+pub(super) const MAX_BLOB: usize = 3 * 1024 * 1024;
 
-pub const LOG: &str = "TEST_LOG";
-pub const TIMERS: &str = "TEST_TIMERS";
+pub(super) const LOG: &str = "TEST_LOG";
+pub(super) const TIMERS: &str = "TEST_TIMERS";
 
-pub struct World {
-    pub broker: Arc<dyn Broker>,
-    pub clock: Arc<dyn Clock>,
+pub(super) struct World {
+    pub(super) broker: Arc<dyn Broker>,
+    pub(super) clock: Arc<dyn Clock>,
     _server: Option<NatsServer>,
 }
 
 impl World {
-    pub fn in_memory(order: CheckOrder) -> Self {
+    pub(super) fn in_memory(order: CheckOrder) -> Self {
         let clock = Arc::new(TestClock { start: tokio::time::Instant::now() });
         let broker = MemoryBroker::with_order(clock.clone(), &declared(), order);
         Self { broker: Arc::new(broker), clock, _server: None }
     }
 
-    pub async fn on_a_server() -> Self {
+    pub(super) async fn on_a_server() -> Self {
         let server = NatsServer::start();
         let options = ConnectOptions::new(server.client_url(), "tester");
         let broker = NatsBroker::connect(options).await.unwrap();
@@ -53,47 +53,47 @@ impl World {
     }
 
     /// Appends to the log without any check.
-    pub async fn log(&self, subject: &str, payload: &str) -> Appended {
+    pub(super) async fn log(&self, subject: &str, payload: &str) -> Appended {
         self.broker.append(&entry(subject, payload)).await.unwrap()
     }
 
-    pub async fn consumer(&self, durable: &str) -> Box<dyn Consumer> {
+    pub(super) async fn consumer(&self, durable: &str) -> Box<dyn Consumer> {
         self.broker.consumer(LOG, durable).await.unwrap()
     }
 
-    pub fn bucket(&self) -> Bucket {
+    pub(super) fn bucket(&self) -> Bucket {
         Bucket::new(self.broker.clone(), "TEST")
     }
 
-    pub fn blobs(&self) -> Blobs {
+    pub(super) fn blobs(&self) -> Blobs {
         Blobs::new(self.broker.clone(), MAX_BLOB)
     }
 }
 
 /// A message for the log.
-pub fn entry(subject: &str, payload: &str) -> Append {
+pub(super) fn entry(subject: &str, payload: &str) -> Append {
     Append::new(LOG, subject, payload.as_bytes().to_vec())
 }
 
 /// Fetches until something comes.
-pub async fn fetch_some(consumer: &dyn Consumer, limit: usize) -> Vec<Box<dyn Delivery>> {
+pub(super) async fn fetch_some(consumer: &dyn Consumer, limit: usize) -> Vec<Box<dyn Delivery>> {
     let deliveries = consumer.fetch(limit, BOUND).await.unwrap();
     assert!(!deliveries.is_empty(), "nothing came within {BOUND:?}");
     deliveries
 }
 
 /// Fetches one message, which must come.
-pub async fn fetch_one(consumer: &dyn Consumer) -> Box<dyn Delivery> {
+pub(super) async fn fetch_one(consumer: &dyn Consumer) -> Box<dyn Delivery> {
     fetch_some(consumer, 1).await.remove(0)
 }
 
 /// Fetches for a while, in which nothing may come.
-pub async fn fetch_nothing(consumer: &dyn Consumer, wait: Duration) {
+pub(super) async fn fetch_nothing(consumer: &dyn Consumer, wait: Duration) {
     let deliveries = consumer.fetch(10, wait).await.unwrap();
     assert!(deliveries.is_empty(), "came although it should not: {:?}", deliveries[0].message());
 }
 
-pub fn texts(messages: &[Stored]) -> Vec<String> {
+pub(super) fn texts(messages: &[Stored]) -> Vec<String> {
     messages.iter().map(|stored| String::from_utf8(stored.payload.clone()).unwrap()).collect()
 }
 

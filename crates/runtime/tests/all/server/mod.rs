@@ -1,1 +1,7 @@
+//! What only a real server can show: permissions, its own configuration, crashes.
 
+mod bootstrap;
+mod crash;
+mod permissions;
+mod preflight;
+mod secured;
