@@ -151,6 +151,14 @@ pub enum ForgeError {
         /// The branch to merge into.
         base_branch: String,
     },
+    /// The branch does not contain the commit, or the commit is no merge.
+    #[error("there is nothing to revert: {commit} {reason}")]
+    NothingToRevert {
+        /// The commit.
+        commit: String,
+        /// What it lacks.
+        reason: &'static str,
+    },
     /// Other writers were faster, every time.
     #[error("{reference} kept changing or stayed locked: {detail}")]
     Contended {

@@ -13,4 +13,6 @@ pub mod port;
 pub use error::ForgeError;
 pub use git::{Git, GitError, GitVersion, LOCAL_UPLOAD_PACK, Output};
 pub use local::{Identity, LocalForge, LocalForgeConfig};
-pub use port::{Comment, Forge, MergeRequest, Merged, NewPullRequest, PullRequest, State};
+pub use port::{
+    Comment, Forge, MergeRequest, Merged, NewPullRequest, PullRequest, RevertRequest, Reverted, State,
+};

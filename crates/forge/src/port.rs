@@ -82,6 +82,22 @@ pub trait Forge: Send + Sync {
     /// `Contended`.
     async fn merge(&self, request: &MergeRequest) -> Result<Merged, ForgeError>;
 
+    /// Takes a merge's change out of its base branch again: a pull request from `millrace/revert/<commit>`,
+    /// whose commit carries the trailer `Reverts: <commit>`, merged by compare-and-swap. A merge that is
+    /// reverted already, by whomever, returns that.
+    ///
+    /// # Errors
+    /// `CommitNotFound`, `NothingToRevert`, `BranchNotFound`, `BranchTaken`, `Conflict`, `Closed`, `NotBare`,
+    /// `Contended`.
+    async fn revert(&self, request: &RevertRequest) -> Result<Reverted, ForgeError>;
+
+    /// The commit that took `commit` back, if `descendant` contains one: its message has the trailer
+    /// `Reverts: <commit>`, or git's own sentence `This reverts commit <commit>`.
+    ///
+    /// # Errors
+    /// `CommitNotFound`.
+    async fn reverted_by(&self, commit: &str, descendant: &str) -> Result<Option<String>, ForgeError>;
+
     /// A file's bytes at a commit; `None` when there is no regular file at that path.
     ///
     /// # Errors
@@ -193,4 +209,23 @@ pub struct Merged {
     pub commit: String,
     /// Where the base was just before.
     pub base_before: String,
+}
+
+/// A merge to take back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RevertRequest {
+    /// The merge commit whose change is to leave the branch.
+    pub merge_commit: String,
+    /// The branch that contains it.
+    pub base_branch: String,
+    /// Why, in markdown: the body of the pull request and of its commits.
+    pub reason: String,
+}
+
+/// A revert that stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub struct Reverted {
+    /// The commit with the opposite change.
+    pub commit: String,
 }

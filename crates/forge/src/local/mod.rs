@@ -10,6 +10,7 @@ mod merge;
 mod pulls;
 mod record;
 mod repository;
+mod revert;
 mod tree;
 
 use std::path::{Path, PathBuf};
@@ -19,7 +20,9 @@ use async_trait::async_trait;
 use crate::error::ForgeError;
 use crate::git::{Git, GitVersion};
 use crate::names::{check_branch, check_own_branch};
-use crate::port::{Comment, Forge, MergeRequest, Merged, NewPullRequest, PullRequest};
+use crate::port::{
+    Comment, Forge, MergeRequest, Merged, NewPullRequest, PullRequest, RevertRequest, Reverted,
+};
 use repository::Repository;
 
 /// The first git with `merge-tree --write-tree`.
@@ -133,6 +136,15 @@ impl Forge for LocalForge {
 
     async fn merge(&self, request: &MergeRequest) -> Result<Merged, ForgeError> {
         merge::merge(self.repository.require_bare()?, request).await
+    }
+
+    async fn revert(&self, request: &RevertRequest) -> Result<Reverted, ForgeError> {
+        check_branch(&request.base_branch)?;
+        revert::revert(self.repository.require_bare()?, request).await
+    }
+
+    async fn reverted_by(&self, commit: &str, descendant: &str) -> Result<Option<String>, ForgeError> {
+        revert::reverted_by(&self.repository, commit, descendant).await
     }
 
     async fn read_file(&self, commit: &str, path: &str) -> Result<Option<Vec<u8>>, ForgeError> {

@@ -1,7 +1,7 @@
 //! What every implementation of the port must do. Each function is one promise; `contract!` makes a test
 //! of each for one bench.
 
-use millrace_forge::{ForgeError, MergeRequest, State};
+use millrace_forge::{ForgeError, MergeRequest, RevertRequest, State};
 
 use super::bench::{Bench, Person, merge, new, proposed, published};
 
@@ -256,6 +256,64 @@ pub(crate) async fn racing_merges_of_several_all_land(bench: &dyn Bench) {
     let main = forge.branch_head("main").await.unwrap().unwrap();
     for each in merged {
         assert!(forge.is_ancestor(&each.commit, &main).await.unwrap());
+    }
+}
+
+pub(crate) async fn a_reverted_merge_leaves_its_base(bench: &dyn Bench) {
+    let (forge, pull) = proposed(bench, BRANCH, RED).await;
+    let merged = forge.merge(&merge(&pull)).await.unwrap();
+    let person = Person::clone_from(bench, "meanwhile").await;
+    person.commit(&[("more.txt", "x\n")]).await;
+    person.push("main").await;
+    let request = revert(&merged.commit);
+    let first = forge.revert(&request).await.unwrap();
+    let base = forge.branch_head("main").await.unwrap().unwrap();
+    assert_eq!(forge.read_file(&base, "page.css").await.unwrap().unwrap(), b"a\nb\nc\n");
+    assert_eq!(forge.read_file(&base, "more.txt").await.unwrap().unwrap(), b"x\n");
+    assert_eq!(forge.reverted_by(&merged.commit, &base).await.unwrap(), Some(first.commit.clone()));
+    assert_eq!(forge.reverted_by(&merged.commit, &merged.commit).await.unwrap(), None);
+    let shown = forge.find_pull_request(&format!("millrace/revert/{}", merged.commit)).await.unwrap();
+    assert_eq!(shown.unwrap().state, State::Merged);
+    assert_eq!(forge.revert(&request).await.unwrap(), first, "a second revert is the first");
+    assert_base_is(&*forge, &base).await;
+    // The same change can come again, on another branch.
+    let (_, again) = proposed(bench, "millrace/VTID-01213/2.1", RED).await;
+    let merged = forge.merge(&merge(&again)).await.unwrap();
+    assert_eq!(forge.read_file(&merged.commit, "page.css").await.unwrap().unwrap(), b"red\nb\nc\n");
+}
+
+pub(crate) async fn a_revert_by_hand_counts(bench: &dyn Bench) {
+    let (forge, pull) = proposed(bench, BRANCH, RED).await;
+    let merged = forge.merge(&merge(&pull)).await.unwrap();
+    let person = Person::clone_from(bench, "person").await;
+    person.git(&["revert", "--no-edit", "-m", "1", &merged.commit]).await;
+    person.push("main").await;
+    let base = forge.branch_head("main").await.unwrap().unwrap();
+    let reverted = forge.revert(&revert(&merged.commit)).await.unwrap();
+    assert_eq!(reverted.commit, base);
+    assert_base_is(&*forge, &base).await;
+}
+
+pub(crate) async fn a_revert_in_conflict_changes_nothing(bench: &dyn Bench) {
+    let (forge, pull) = proposed(bench, BRANCH, RED).await;
+    let merged = forge.merge(&merge(&pull)).await.unwrap();
+    let person = Person::clone_from(bench, "person").await;
+    let base = person.commit(&[("page.css", "blue\nb\nc\n")]).await;
+    person.push("main").await;
+    let refused = forge.revert(&revert(&merged.commit)).await;
+    assert!(matches!(refused, Err(ForgeError::Conflict { paths, .. }) if paths == ["page.css"]));
+    assert_base_is(&*forge, &base).await;
+    let absent = forge.revert(&revert(&"1".repeat(40))).await;
+    assert!(matches!(absent, Err(ForgeError::CommitNotFound { .. })));
+    let plain = forge.revert(&revert(&base)).await;
+    assert!(matches!(plain, Err(ForgeError::NothingToRevert { .. })));
+}
+
+fn revert(merge_commit: &str) -> RevertRequest {
+    RevertRequest {
+        merge_commit: merge_commit.to_owned(),
+        base_branch: "main".to_owned(),
+        reason: "The release did not become healthy.".to_owned(),
     }
 }
 

@@ -28,6 +28,9 @@ contract! {
     s2_a8_merging_twice_is_one_merge_commit
     racing_merges_of_one_are_one
     racing_merges_of_several_all_land
+    a_reverted_merge_leaves_its_base
+    a_revert_by_hand_counts
+    a_revert_in_conflict_changes_nothing
     one_comment_per_key
     files_are_read_at_a_commit
     a_checkout_is_whole_or_absent
