@@ -51,3 +51,10 @@ impl From<crate::broker::BrokerError> for Fault {
         Self::transient(Code::Internal, "NATS did not do what it was asked for").caused_by(error)
     }
 }
+
+impl From<crate::blobs::BlobError> for Fault {
+    fn from(error: crate::blobs::BlobError) -> Self {
+        Self::transient(Code::Internal, "the content-addressed store did not do what it was asked for")
+            .caused_by(error)
+    }
+}

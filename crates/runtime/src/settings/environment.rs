@@ -38,6 +38,7 @@ pub const ENVIRONMENT: &[Variable] = &[
     text("MILLRACE_NATS_SEED_FILE", "nats.seed_file"),
     number("MILLRACE_NATS_PARTITIONS", "nats.partitions"),
     number("MILLRACE_NATS_REPLICAS", "nats.replicas"),
+    text("MILLRACE_NATS_ACK_WAIT", "nats.ack_wait"),
     text("MILLRACE_DATABASE_URL", "database_url"),
     text("MILLRACE_QUERY_LISTEN", "query_listen"),
     text("MILLRACE_HEALTH_LISTEN", "health_listen"),

@@ -77,6 +77,9 @@ impl Settings {
         if ![1, 3, 5].contains(&self.nats.replicas) {
             problems.push("nats.replicas must be 1, 3 or 5".to_owned());
         }
+        if self.nats.ack_wait < std::time::Duration::from_secs(1) {
+            problems.push("nats.ack_wait must be at least 1s".to_owned());
+        }
         let targets: BTreeSet<&str> =
             self.targets.iter().filter_map(|target| target.get("id").and_then(Value::as_str)).collect();
         let mut seen = BTreeSet::new();

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{Limits, duration, load::SettingsError};
+use crate::bootstrap::Installation;
 
 /// The whole configuration. Sections of single services are kept as they stand; the service reads its own
 /// through [`Settings::section`].
@@ -57,7 +58,11 @@ pub struct Nats {
     /// Partitions of every log; fixed at installation.
     pub partitions: u32,
     /// Copies of every stream: 1 on one machine, 3 in a cluster.
-    pub replicas: u32,
+    pub replicas: u8,
+    /// How long a delivery may stay unanswered before another process gets it. A service that works on one
+    /// says so three times as often.
+    #[serde(with = "duration")]
+    pub ack_wait: Duration,
 }
 
 /// Logs and traces.
@@ -164,7 +169,13 @@ impl Default for Settings {
 
 impl Default for Nats {
     fn default() -> Self {
-        Self { url: "nats://127.0.0.1:4222".to_owned(), seed_file: None, partitions: 1, replicas: 1 }
+        Self {
+            url: "nats://127.0.0.1:4222".to_owned(),
+            seed_file: None,
+            partitions: 1,
+            replicas: 1,
+            ack_wait: Duration::from_secs(6),
+        }
     }
 }
 
@@ -180,6 +191,17 @@ impl Settings {
         section.clone().try_into().map_err(|error: toml::de::Error| {
             SettingsError::invalid(format!("[{name}]: {}", error.message()))
         })
+    }
+
+    /// What the streams and consumers are made from.
+    pub fn installation(&self) -> Installation {
+        Installation {
+            partitions: self.nats.partitions,
+            replicas: self.nats.replicas,
+            ack_wait: self.nats.ack_wait,
+            lease: self.limits.lease,
+            ..Installation::default()
+        }
     }
 
     /// The repository of that id.
