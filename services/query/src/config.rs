@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use millrace_runtime::settings::Settings;
+
 /// Settings of the query service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueryConfig {
@@ -15,6 +17,13 @@ pub struct QueryConfig {
     pub watch_period: Duration,
     /// Watches that may be open at the same time.
     pub max_watches: usize,
+}
+
+impl QueryConfig {
+    /// Its share of the settings.
+    pub fn from_settings(settings: &Settings) -> Self {
+        Self { actor: settings.operator.clone(), partitions: settings.nats.partitions, ..Self::default() }
+    }
 }
 
 impl Default for QueryConfig {

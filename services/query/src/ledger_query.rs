@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures::stream::BoxStream;
-use millrace_events::{Code, Log, TaskId};
+use millrace_events::{Code, TaskId};
 use millrace_rpc::v1::ledger_query_server::LedgerQuery;
 use millrace_rpc::{Request, Response, Status, async_trait, status, v1};
 use tokio::sync::Semaphore;
@@ -229,17 +229,9 @@ impl LedgerQuery for LedgerQueryService {
 
     async fn verify_ledger(
         &self,
-        request: Request<v1::VerifyLedgerRequest>,
+        _: Request<v1::VerifyLedgerRequest>,
     ) -> Result<Response<v1::VerifyLedgerResponse>, Status> {
-        let name = request.into_inner().log;
-        let log = match optional(&name) {
-            Some(name) => Some(
-                Log::from_name(name)
-                    .ok_or_else(|| status::invalid("log", format!("`{name}` is not a log")))?,
-            ),
-            None => None,
-        };
-        let logs = self.verifier.verify(log).await.map_err(failed)?;
+        let logs = self.verifier.verify().await.map_err(failed)?;
         let intact = logs.iter().all(|verdict| verdict.intact);
         Ok(Response::new(v1::VerifyLedgerResponse { intact, logs }))
     }

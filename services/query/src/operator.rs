@@ -5,17 +5,19 @@ use std::sync::Arc;
 use millrace_events::{Log, TaskId};
 use millrace_rpc::v1::operator_server::Operator;
 use millrace_rpc::{Request, Response, Status, async_trait, status, v1};
+use millrace_runtime::clock::{Clock, Ids};
 
 use crate::config::QueryConfig;
 use crate::domain::{Action, RequestError, operator_event, request_task, submit_spec};
-use crate::ports::{LedgerReader, Logs, Outside};
+use crate::ports::{LedgerReader, Logs};
 use crate::reading::{failed, no_such_task};
 
 /// Publishes what operators decide, under the configured actor's name.
 pub struct OperatorService {
     ledger: Arc<dyn LedgerReader>,
     logs: Arc<dyn Logs>,
-    outside: Arc<dyn Outside>,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn Ids>,
     actor: String,
 }
 
@@ -24,10 +26,11 @@ impl OperatorService {
     pub fn new(
         ledger: Arc<dyn LedgerReader>,
         logs: Arc<dyn Logs>,
-        outside: Arc<dyn Outside>,
+        clock: Arc<dyn Clock>,
+        ids: Arc<dyn Ids>,
         config: &QueryConfig,
     ) -> Self {
-        Self { ledger, logs, outside, actor: config.actor.clone() }
+        Self { ledger, logs, clock, ids, actor: config.actor.clone() }
     }
 
     async fn act(
@@ -36,7 +39,7 @@ impl OperatorService {
         request: Request<v1::OperatorRequest>,
     ) -> Result<Response<v1::Published>, Status> {
         let request = request.into_inner();
-        let now = self.outside.now();
+        let now = self.clock.now();
         // What is wrong with the request itself is said before anything is asked of the ledger.
         operator_event(action, &request, request.run, None, &self.actor, now).map_err(refused)?;
         let task = self.ledger.task(&request.task).await.map_err(failed)?;
@@ -94,7 +97,7 @@ impl Operator for OperatorService {
         &self,
         request: Request<v1::SubmitSpecRequest>,
     ) -> Result<Response<v1::Published>, Status> {
-        let event = submit_spec(request.into_inner(), &self.actor, self.outside.now()).map_err(refused)?;
+        let event = submit_spec(request.into_inner(), &self.actor, self.clock.now()).map_err(refused)?;
         self.logs.publish(Log::Intake, &event).await.map(Response::new).map_err(failed)
     }
 
@@ -113,7 +116,7 @@ impl Operator for OperatorService {
                 )
             })?;
         }
-        let (random, now) = (self.outside.random(), self.outside.now());
+        let (random, now) = (self.ids.random(), self.clock.now());
         let event = request_task(request, &repository, &self.actor, random, now).map_err(refused)?;
         self.logs.publish(Log::Intake, &event).await.map(Response::new).map_err(failed)
     }

@@ -5,7 +5,6 @@ use std::error::Error;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use millrace_decider::Timestamp;
 use millrace_events::{Envelope, Log};
 use millrace_rpc::v1;
 
@@ -14,7 +13,7 @@ use millrace_rpc::v1;
 pub trait LedgerReader: Send + Sync + 'static {
     /// One task; `None` when the ledger does not know it.
     async fn task(&self, id: &str) -> Result<Option<v1::Task>, PortError>;
-    /// Tasks that fit, the last changed first.
+    /// Tasks that fit, the youngest first.
     async fn tasks(&self, filter: &v1::TaskFilter, page: &PageRequest) -> Result<Page<v1::Task>, PortError>;
     /// Every event about a task, or under another key, causes before effects.
     async fn history(&self, key: &str) -> Result<Vec<v1::HistoryEvent>, PortError>;
@@ -64,16 +63,8 @@ pub trait Logs: Send + Sync + 'static {
 /// Compares the ledger's hash chains with the streams.
 #[async_trait]
 pub trait Verifier: Send + Sync + 'static {
-    /// Walks one log, or all.
-    async fn verify(&self, log: Option<Log>) -> Result<Vec<v1::LogVerdict>, PortError>;
-}
-
-/// Time and randomness from outside.
-pub trait Outside: Send + Sync + 'static {
-    /// Now.
-    fn now(&self) -> Timestamp;
-    /// 128 random bits.
-    fn random(&self) -> u128;
+    /// Walks the streams until the first difference.
+    async fn verify(&self) -> Result<Vec<v1::LogVerdict>, PortError>;
 }
 
 /// A page that is asked for.
@@ -117,6 +108,9 @@ pub enum PortError {
     /// The page token is not one of ours.
     #[error("the page token does not belong to this list")]
     PageToken,
+    /// It was sent, and nobody says whether it was stored.
+    #[error("{0}")]
+    Unknown(String),
     /// The event is larger than the log takes.
     #[error("{0}")]
     TooLarge(String),

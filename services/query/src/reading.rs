@@ -67,6 +67,10 @@ pub(crate) fn failed(error: PortError) -> Status {
             status::chain(&error),
             "Nothing was done. `millrace health` says what is down; ask again when it is up.",
         ),
+        PortError::Unknown(what) => status::unavailable(
+            what,
+            "Send the same request again: if it was stored, the resend changes nothing.",
+        ),
         PortError::PageToken => status::invalid("page_token", error.to_string()),
         PortError::TooLarge(what) => status::exhausted(what, "Make it smaller."),
     }

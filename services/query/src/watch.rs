@@ -169,8 +169,15 @@ impl TasksWatch {
     }
 }
 
+/// The same rules as the ledger's list.
 fn fits(task: &v1::Task, filter: &v1::TaskFilter) -> bool {
-    (filter.statuses.is_empty() || filter.statuses.contains(&task.status))
-        && (filter.repository.is_empty() || filter.repository == task.repository)
-        && (filter.stage.is_empty() || filter.stage == task.stage)
+    let any_or = |wanted: &str, found: &str| wanted.is_empty() || wanted == found;
+    let code = task.failure.as_ref().map_or("", |failure| failure.code.as_str());
+    let text = filter.text.to_lowercase();
+    (filter.status() == v1::TaskStatus::Unspecified || filter.status == task.status)
+        && any_or(&filter.repository, &task.repository)
+        && any_or(&filter.stage, &task.stage)
+        && any_or(&filter.code, code)
+        && any_or(&filter.domain, &task.domain)
+        && (task.id.to_lowercase().contains(&text) || task.title.to_lowercase().contains(&text))
 }

@@ -7,6 +7,8 @@ mod dependencies_down;
 mod operators;
 #[path = "all/reads.rs"]
 mod reads;
+#[path = "all/real.rs"]
+mod real;
 #[path = "all/support.rs"]
 mod support;
 #[path = "all/watches.rs"]

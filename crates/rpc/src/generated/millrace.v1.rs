@@ -52,8 +52,11 @@ pub struct Task {
     /// Identity of the worker that holds or held the work.
     #[prost(string, tag = "12")]
     pub worker: ::prost::alloc::string::String,
-    #[prost(bool, tag = "13")]
-    pub paused: bool,
+    /// Whom it waits for: empty, `approval` or `resume`. And why it is blocked, waits or was cancelled.
+    #[prost(string, tag = "13")]
+    pub waiting: ::prost::alloc::string::String,
+    #[prost(string, tag = "21")]
+    pub reason: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "14")]
     pub pull_request: ::core::option::Option<PullRequest>,
     #[prost(string, tag = "15")]
@@ -66,6 +69,11 @@ pub struct Task {
     /// The last failure of the current run, also while a further attempt is on its way.
     #[prost(message, optional, tag = "18")]
     pub failure: ::core::option::Option<Failure>,
+    /// Model calls of all runs, and their cost in millionths of a US dollar.
+    #[prost(uint64, tag = "22")]
+    pub model_calls: u64,
+    #[prost(uint64, tag = "23")]
+    pub cost_micro_usd: u64,
     #[prost(message, optional, tag = "19")]
     pub created_at: ::core::option::Option<::prost_types::Timestamp>,
     /// Time of the last event about it.
@@ -175,6 +183,12 @@ pub struct HistoryEvent {
     /// 0 when it concerns no run.
     #[prost(uint32, tag = "8")]
     pub run: u32,
+    /// Why it changed nothing in the ledger: empty, STATE_MISMATCH, EVENT_INVALID or EVENT_UNKNOWN, with a
+    /// sentence.
+    #[prost(string, tag = "9")]
+    pub mark: ::prost::alloc::string::String,
+    #[prost(string, tag = "10")]
+    pub note: ::prost::alloc::string::String,
 }
 impl ::prost::Name for HistoryEvent {
     const NAME: &'static str = "HistoryEvent";
@@ -225,12 +239,21 @@ impl ::prost::Name for GetTaskResponse {
 /// Which tasks. Everything that is set must fit; an empty filter fits all.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TaskFilter {
-    #[prost(enumeration = "TaskStatus", repeated, tag = "1")]
-    pub statuses: ::prost::alloc::vec::Vec<i32>,
+    #[prost(enumeration = "TaskStatus", tag = "1")]
+    pub status: i32,
     #[prost(string, tag = "2")]
     pub repository: ::prost::alloc::string::String,
+    /// Such as `checking`.
     #[prost(string, tag = "3")]
     pub stage: ::prost::alloc::string::String,
+    /// Failed or blocked with this code, such as `CHECKS_FAILED`.
+    #[prost(string, tag = "4")]
+    pub code: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub domain: ::prost::alloc::string::String,
+    /// In the id or the title, in any case.
+    #[prost(string, tag = "6")]
+    pub text: ::prost::alloc::string::String,
 }
 impl ::prost::Name for TaskFilter {
     const NAME: &'static str = "TaskFilter";
@@ -606,7 +629,8 @@ pub struct WorkOrder {
     /// `change` or `check`.
     #[prost(string, tag = "5")]
     pub kind: ::prost::alloc::string::String,
-    /// `issued`, `acknowledged`, `completed`, `failed` or `expired`.
+    /// `offered`, `acknowledged`, `expired`, or how it ended: `completed`, `failed`, `suspended`, `passed`,
+    /// `not_passed`.
     #[prost(string, tag = "6")]
     pub state: ::prost::alloc::string::String,
     #[prost(uint32, tag = "7")]
@@ -939,12 +963,8 @@ impl ::prost::Name for LogLag {
         "/millrace.v1.LogLag".into()
     }
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct VerifyLedgerRequest {
-    /// Only this log; empty means all.
-    #[prost(string, tag = "1")]
-    pub log: ::prost::alloc::string::String,
-}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VerifyLedgerRequest {}
 impl ::prost::Name for VerifyLedgerRequest {
     const NAME: &'static str = "VerifyLedgerRequest";
     const PACKAGE: &'static str = "millrace.v1";
@@ -959,6 +979,8 @@ impl ::prost::Name for VerifyLedgerRequest {
 pub struct VerifyLedgerResponse {
     #[prost(bool, tag = "1")]
     pub intact: bool,
+    /// One for each stream that was walked. The walk ends at the first difference; streams behind it are
+    /// not listed.
     #[prost(message, repeated, tag = "2")]
     pub logs: ::prost::alloc::vec::Vec<LogVerdict>,
 }
@@ -977,15 +999,17 @@ impl ::prost::Name for VerifyLedgerResponse {
 pub struct LogVerdict {
     #[prost(string, tag = "1")]
     pub stream: ::prost::alloc::string::String,
-    /// Entries compared.
+    /// Up to which sequence ledger, chain and stream agree, and the head of the chain there.
     #[prost(uint64, tag = "2")]
-    pub entries: u64,
-    #[prost(bool, tag = "3")]
+    pub sequence: u64,
+    #[prost(string, tag = "3")]
+    pub hash: ::prost::alloc::string::String,
+    #[prost(bool, tag = "4")]
     pub intact: bool,
     /// The first entry that differs, and how.
-    #[prost(uint64, tag = "4")]
+    #[prost(uint64, tag = "5")]
     pub first_difference: u64,
-    #[prost(string, tag = "5")]
+    #[prost(string, tag = "6")]
     pub problem: ::prost::alloc::string::String,
 }
 impl ::prost::Name for LogVerdict {
@@ -1180,7 +1204,7 @@ pub mod ledger_query_client {
                 .insert(GrpcMethod::new("millrace.v1.LedgerQuery", "GetTask"));
             self.inner.unary(req, path, codec).await
         }
-        /// Tasks, the last changed first.
+        /// Tasks, the youngest first.
         pub async fn list_tasks(
             &mut self,
             request: impl tonic::IntoRequest<super::ListTasksRequest>,
@@ -1502,7 +1526,7 @@ pub mod ledger_query_server {
             &self,
             request: tonic::Request<super::GetTaskRequest>,
         ) -> std::result::Result<tonic::Response<super::GetTaskResponse>, tonic::Status>;
-        /// Tasks, the last changed first.
+        /// Tasks, the youngest first.
         async fn list_tasks(
             &self,
             request: tonic::Request<super::ListTasksRequest>,

@@ -1,1 +1,10 @@
-//! The ports over the real thing.
+//! The ports over the real thing: the ledger's queries, and the broker.
+
+mod ledger;
+mod logs;
+mod rows;
+mod streams;
+
+pub use ledger::StoredLedger;
+pub use logs::BrokerLogs;
+pub use streams::{BrokerStreams, ChainVerifier, verdicts};

@@ -6,4 +6,5 @@ mod submission;
 
 pub use assessment::assess;
 pub use request::{Action, RequestError, operator_event, request_task, submit_spec};
+pub(crate) use submission::explained;
 pub use submission::submission_state;

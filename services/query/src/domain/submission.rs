@@ -29,7 +29,7 @@ pub fn submission_state(answers: &[v1::HistoryEvent]) -> v1::GetSubmissionRespon
 }
 
 /// A failure of the events, in proto3 JSON, as the API has it.
-pub(crate) fn failure(value: &Value) -> v1::Failure {
+fn failure(value: &Value) -> v1::Failure {
     let code = code_name(value);
     v1::Failure {
         message: text(value, "message"),

@@ -48,7 +48,7 @@ async fn call(server: &mut Server, method: &str) -> Result<(), Status> {
         "ListInsights" => query.list_insights(v1::ListInsightsRequest::default()).await.map(|_| ()),
         "ListDeadLetters" => query.list_dead_letters(v1::ListDeadLettersRequest::default()).await.map(|_| ()),
         "GetSystemHealth" => query.get_system_health(v1::GetSystemHealthRequest {}).await.map(|_| ()),
-        "VerifyLedger" => query.verify_ledger(v1::VerifyLedgerRequest::default()).await.map(|_| ()),
+        "VerifyLedger" => query.verify_ledger(v1::VerifyLedgerRequest {}).await.map(|_| ()),
         "Approve" => operator.approve(decision()).await.map(|_| ()),
         "Deny" => operator.deny(decision()).await.map(|_| ()),
         "RequestChanges" => operator.request_changes(decision()).await.map(|_| ()),

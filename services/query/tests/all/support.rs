@@ -1,17 +1,18 @@
 //! Scripted ports, and a server on a port of its own.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use millrace_decider::Timestamp;
 use millrace_events::{Envelope, Log};
-use millrace_query::ports::{Changes, LedgerReader, Logs, Outside, Page, PageRequest, PortError, Verifier};
+use millrace_query::ports::{Changes, LedgerReader, Logs, Page, PageRequest, PortError, Verifier};
 use millrace_query::{LedgerQueryService, OperatorService, QueryConfig};
 use millrace_rpc::client::{self, LedgerQueryClient, OperatorClient};
 use millrace_rpc::server::Stopped;
 use millrace_rpc::{HealthHandle, ServeError, serve, v1};
+use millrace_runtime::memory::{ManualClock, SeededIds};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -31,7 +32,6 @@ pub(crate) struct World {
 /// One value behind all ports.
 pub(crate) struct Script {
     pub(crate) world: watch::Sender<World>,
-    random: Mutex<u128>,
 }
 
 impl Script {
@@ -86,7 +86,7 @@ impl LedgerReader for Script {
             None => 0,
             Some(token) => token.parse::<usize>().map_err(|_| PortError::PageToken)?,
         };
-        let fits = |task: &&v1::Task| filter.statuses.is_empty() || filter.statuses.contains(&task.status);
+        let fits = |task: &&v1::Task| filter.status == 0 || filter.status == task.status;
         let size = page.size as usize;
         let mut items: Vec<v1::Task> =
             world.tasks.values().filter(fits).skip(skip).take(size + 1).cloned().collect();
@@ -186,22 +186,10 @@ impl Logs for Script {
 
 #[async_trait]
 impl Verifier for Script {
-    async fn verify(&self, log: Option<Log>) -> Result<Vec<v1::LogVerdict>, PortError> {
+    async fn verify(&self) -> Result<Vec<v1::LogVerdict>, PortError> {
         let broken = self.up()?.broken_chain;
-        let stream = log.unwrap_or(Log::Worker).stream(0);
+        let stream = Log::Worker.stream(0);
         Ok(vec![v1::LogVerdict { stream, intact: !broken, ..v1::LogVerdict::default() }])
-    }
-}
-
-impl Outside for Script {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_millis(1_000)
-    }
-
-    fn random(&self) -> u128 {
-        let mut random = self.random.lock().unwrap();
-        *random += 1;
-        *random
     }
 }
 
@@ -216,7 +204,7 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) async fn start() -> Self {
-        let script = Arc::new(Script { world: watch::Sender::new(World::default()), random: Mutex::new(0) });
+        let script = Arc::new(Script { world: watch::Sender::new(World::default()) });
         let config = QueryConfig {
             actor: "ada".to_owned(),
             read_wait: Duration::from_millis(300),
@@ -225,7 +213,9 @@ impl Server {
             ..QueryConfig::default()
         };
         let shutdown = CancellationToken::new();
-        let operator = OperatorService::new(script.clone(), script.clone(), script.clone(), &config);
+        let clock = Arc::new(ManualClock::at(Timestamp::from_millis(1_000)));
+        let ids = Arc::new(SeededIds::new(1));
+        let operator = OperatorService::new(script.clone(), script.clone(), clock, ids, &config);
         let query =
             LedgerQueryService::new(script.clone(), script.clone(), script.clone(), config, shutdown.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

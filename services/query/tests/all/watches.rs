@@ -74,7 +74,7 @@ async fn all_tasks_that_fit_are_watched() {
         world.apply(TASK, v1::TaskStatus::Active, event(Log::Dispatcher, 1, "TaskScheduled", 1));
         world.apply("VTID-00002", v1::TaskStatus::Failed, event(Log::Dispatcher, 2, "TaskFailed", 1));
     });
-    let filter = v1::TaskFilter { statuses: vec![v1::TaskStatus::Failed as i32], ..Default::default() };
+    let filter = v1::TaskFilter { status: v1::TaskStatus::Failed as i32, ..Default::default() };
     let request = v1::WatchTasksRequest { filter: Some(filter), min_sequence: None };
     let mut stream = server.query.watch_tasks(request).await.unwrap().into_inner();
     let ids = |answer: v1::WatchTasksResponse| -> Vec<String> {

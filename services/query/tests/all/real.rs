@@ -1,0 +1,225 @@
+//! The same service over a real ledger in SQLite and the broker's twin in memory.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use millrace_decider::Timestamp;
+use millrace_events::{Code, Envelope, Event, Key, Log, v1 as events};
+use millrace_ledger::{Ledger, rebuild};
+use millrace_query::adapters::{BrokerLogs, BrokerStreams, ChainVerifier, StoredLedger};
+use millrace_query::{LedgerQueryService, OperatorService, QueryConfig};
+use millrace_rpc::client::{self, LedgerQueryClient, OperatorClient};
+use millrace_rpc::{HealthHandle, ServeError, serve, server::Stopped, v1};
+use millrace_runtime::bootstrap::{Declared, Installation};
+use millrace_runtime::broker::{Append, Broker};
+use millrace_runtime::bucket::Bucket;
+use millrace_runtime::kv::Kv as _;
+use millrace_runtime::memory::{ManualClock, MemoryBroker, SeededIds};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+struct Real {
+    broker: Arc<MemoryBroker>,
+    ledger: Ledger,
+    query: LedgerQueryClient<tonic::transport::Channel>,
+    operator: OperatorClient<tonic::transport::Channel>,
+    heartbeats: Arc<Bucket>,
+    _tasks: JoinSet<Result<Stopped, ServeError>>,
+    _folder: tempfile::TempDir,
+}
+
+impl Real {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::at(Timestamp::from_millis(1_767_225_600_000)));
+        let declared = Declared::of(&Installation::default());
+        let broker = Arc::new(MemoryBroker::new(clock.clone(), &declared));
+        let ledger =
+            Ledger::open(&format!("sqlite://{}", folder.path().join("l.db").display())).await.unwrap();
+        ledger.migrate().await.unwrap();
+        let heartbeats = Arc::new(Bucket::new(broker.clone(), millrace_events::catalogue::HEALTH_BUCKET));
+        let reader = Arc::new(StoredLedger::new(ledger.clone()));
+        let logs = Arc::new(BrokerLogs::new(broker.clone(), heartbeats.clone(), 1));
+        let verifier = Arc::new(ChainVerifier::new(ledger.clone(), BrokerStreams::new(broker.clone())));
+        let config = QueryConfig { actor: "ada".to_owned(), ..QueryConfig::default() };
+        let ids = Arc::new(SeededIds::new(7));
+        let operator = OperatorService::new(reader.clone(), logs.clone(), clock, ids, &config);
+        let query = LedgerQueryService::new(reader, logs, verifier, config, CancellationToken::new());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let mut tasks = JoinSet::new();
+        let routes = millrace_query::routes(query, operator);
+        let stop = CancellationToken::new();
+        tasks.spawn(serve(listener, routes, HealthHandle::new(), stop, Duration::from_secs(5)));
+        let channel = client::connect(&address).await.unwrap();
+        Self {
+            broker,
+            ledger,
+            query: LedgerQueryClient::new(channel.clone()),
+            operator: OperatorClient::new(channel),
+            heartbeats,
+            _tasks: tasks,
+            _folder: folder,
+        }
+    }
+
+    /// Stands in for a service: writes an event to its log.
+    async fn log(&self, key: &str, event: impl Into<Event>) -> v1::Position {
+        let event: Event = event.into();
+        let key = Key::new(key).unwrap();
+        let time = Timestamp::from_millis(1_767_225_600_000);
+        let id = format!("{}-{key}-{}", event.name(), event.encode().len());
+        let envelope = Envelope { run: 1, ..Envelope::new(id, "/test", key.clone(), time, &event) };
+        let (stream, subject) = (event.log().stream(0), event.log().subject(&key, 1));
+        let appended = self.broker.append(&Append::new(&stream, subject, envelope.encode())).await.unwrap();
+        v1::Position { stream, sequence: appended.sequence }
+    }
+
+    /// Stands in for the projector.
+    async fn project(&self) {
+        let streams: Vec<String> = Log::ALL.iter().map(|log| log.stream(0)).collect();
+        rebuild(&self.ledger, &BrokerStreams::new(self.broker.clone()), &streams, None).await.unwrap();
+    }
+}
+
+fn task_ref(task: &str) -> Option<events::TaskRef> {
+    Some(events::TaskRef {
+        task: task.to_owned(),
+        run: 1,
+        attempt: 1,
+        repository: "shop".to_owned(),
+        ..events::TaskRef::default()
+    })
+}
+
+fn order(task: &str) -> Option<events::WorkOrder> {
+    Some(events::WorkOrder {
+        id: format!("{task}/1.1/change/1"),
+        kind: events::WorkOrderKind::Change as i32,
+        task: task_ref(task),
+        ..events::WorkOrder::default()
+    })
+}
+
+#[tokio::test]
+async fn s2_a12_a_failure_at_any_step_is_visible_with_code_sentence_step_and_advice() {
+    let mut real = Real::start().await;
+    let steps = [
+        ("registered", Code::SpecInvalid),
+        ("scheduled", Code::RepositoryUnavailable),
+        ("dispatched", Code::PolicyDenied),
+        ("acknowledged", Code::ExecutionTimeout),
+        ("executing", Code::CommandFailed),
+        ("pr_opened", Code::PrNotCreated),
+        ("checking", Code::ChecksFailed),
+        ("validating", Code::EvidenceMissing),
+        ("merging", Code::MergeConflict),
+        ("deploying", Code::DeploymentFailed),
+        ("verifying", Code::ReleaseShaMismatch),
+    ];
+    for (index, (stage, code)) in steps.into_iter().enumerate() {
+        let task = format!("VTID-{index:05}");
+        let scheduled =
+            events::TaskScheduled { task: task_ref(&task), order: order(&task), ..Default::default() };
+        real.log(&task, scheduled).await;
+        let sentence = format!("step {index} went wrong for {task}");
+        let failure = events::Failure::new(code, sentence).at_stage(stage).from_source("test");
+        let failure = events::Failure { causes: vec!["the root of it".to_owned()], ..failure };
+        let failed =
+            events::TaskFailed { task: task_ref(&task), failure: Some(failure), ..Default::default() };
+        let position = real.log(&task, failed).await;
+        real.project().await;
+
+        let request = v1::GetTaskRequest { task: task.clone(), min_sequence: Some(position) };
+        let found = real.query.get_task(request).await.unwrap().into_inner().task.unwrap();
+        assert_eq!(found.status(), v1::TaskStatus::Failed, "{stage}");
+        let failure = found.failure.unwrap();
+        assert_eq!(failure.code, code.name());
+        assert_eq!(failure.message, format!("step {index} went wrong for {task}"));
+        assert_eq!(failure.stage, stage);
+        assert_eq!(failure.advice, code.advice());
+        assert_eq!(failure.causes, ["the root of it"], "{stage}");
+        let request = v1::ListFailuresRequest { code: code.name().to_owned(), ..Default::default() };
+        let listed = real.query.list_failures(request).await.unwrap().into_inner().failures;
+        assert!(listed.iter().any(|failure| failure.task == task), "{stage}: {listed:?}");
+    }
+    let filter = v1::TaskFilter { status: v1::TaskStatus::Failed as i32, ..Default::default() };
+    let request = v1::ListTasksRequest { filter: Some(filter), page_size: 4, ..Default::default() };
+    let page = real.query.list_tasks(request).await.unwrap().into_inner();
+    assert_eq!((page.tasks.len(), page.next_page_token.is_empty()), (4, false));
+}
+
+#[tokio::test]
+async fn a_spec_that_is_handed_in_can_be_followed_to_its_task_and_counts_once() {
+    let mut real = Real::start().await;
+    let request = v1::SubmitSpecRequest {
+        repository: "shop".to_owned(),
+        path: "a.md".to_owned(),
+        content: b"# A".to_vec(),
+        plan: Vec::new(),
+    };
+    let first = real.operator.submit_spec(request.clone()).await.unwrap().into_inner();
+    let again = real.operator.submit_spec(request).await.unwrap().into_inner();
+    assert!(again.duplicate);
+    assert_eq!(first.position, again.position);
+    assert_eq!(real.broker.stream_state(&Log::Intake.stream(0)).await.unwrap().messages, 1);
+
+    let allocated = events::TaskAllocated { task: "VTID-00001".to_owned(), submission: first.key.clone() };
+    real.log(&first.key, allocated).await;
+    real.project().await;
+    let request = v1::GetSubmissionRequest { key: first.key.clone(), min_sequence: first.position };
+    let found = real.query.get_submission(request).await.unwrap().into_inner();
+    assert_eq!(found.task, "VTID-00001");
+}
+
+#[tokio::test]
+async fn an_operator_event_stands_in_its_log_and_a_resend_is_the_same_one() {
+    let mut real = Real::start().await;
+    let task = "VTID-00001";
+    let scheduled = events::TaskScheduled { task: task_ref(task), order: order(task), ..Default::default() };
+    real.log(task, scheduled).await;
+    real.project().await;
+    let request = v1::OperatorRequest { task: task.to_owned(), run: 0, reason: "enough".to_owned() };
+    let first = real.operator.cancel(request.clone()).await.unwrap().into_inner();
+    let again = real.operator.cancel(request).await.unwrap().into_inner();
+    assert_eq!((first.position.clone(), again.duplicate), (again.position, true));
+
+    real.project().await;
+    let request = v1::GetTaskHistoryRequest { task: task.to_owned(), run: 0, min_sequence: first.position };
+    let history = real.query.get_task_history(request).await.unwrap().into_inner();
+    let names: Vec<&str> = history.events.iter().map(|event| event.name.as_str()).collect();
+    assert_eq!(names, ["TaskScheduled", "CancelRequested"]);
+    assert!(history.events[1].data.contains("\"actor\":\"ada\""), "{}", history.events[1].data);
+}
+
+#[tokio::test]
+async fn health_shows_heartbeats_lag_and_the_chain_is_compared_with_the_streams() {
+    let mut real = Real::start().await;
+    let beat =
+        br#"{"service":"worker","instance":"w1","started":"2026-01-01T00:00:00Z","ready":true,"detail":""}"#;
+    real.heartbeats.put("worker.w1", beat).await.unwrap();
+    real.heartbeats.put("deployer.d1", b"nonsense").await.unwrap();
+    let task = "VTID-00001";
+    let scheduled = events::TaskScheduled { task: task_ref(task), order: order(task), ..Default::default() };
+    real.log(task, scheduled).await;
+
+    let health = real.query.get_system_health(v1::GetSystemHealthRequest {}).await.unwrap().into_inner();
+    assert!(!health.healthy);
+    let lag = health.logs.iter().find(|log| log.log == "dispatcher").unwrap();
+    assert_eq!((lag.last_sequence, lag.lag), (1, 1));
+    let worker = health.services.iter().find(|process| process.service == "worker").unwrap();
+    assert!(worker.ready && worker.started_at.is_some());
+    assert!(health.problems.iter().any(|problem| problem.contains("deployer is not ready")));
+
+    real.project().await;
+    let health = real.query.get_system_health(v1::GetSystemHealthRequest {}).await.unwrap().into_inner();
+    assert_eq!(health.logs.iter().map(|log| log.lag).sum::<u64>(), 0);
+    assert_eq!(health.tasks.values().sum::<u64>(), 1);
+    let verdict = real.query.verify_ledger(v1::VerifyLedgerRequest {}).await.unwrap().into_inner();
+    assert!(verdict.intact && !verdict.logs.is_empty());
+    let changed = "UPDATE checkpoints SET hash = 'f' WHERE stream = 'MILLRACE_DISPATCHER_0'";
+    real.ledger.execute_raw(changed).await.unwrap();
+    let verdict = real.query.verify_ledger(v1::VerifyLedgerRequest {}).await.unwrap().into_inner();
+    assert!(!verdict.intact, "{verdict:?}");
+}
