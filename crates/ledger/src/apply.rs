@@ -15,6 +15,9 @@ use crate::{Checkpoint, Entry, GENESIS, Ledger, LedgerError, StoredEvent, link};
 const EVENT_COLUMNS: &str = "stream, sequence, log, subject, key, headers, payload, hash, stored_at, time, \
      clock, event_id, event_type, task, run, cause_stream, cause_sequence, cause_missing, mark, note";
 const EVENT_WIDTH: usize = 20;
+/// Longest text in an index. PostgreSQL refuses rows of an index beyond 2,704 bytes, and one such event would
+/// stop the ledger for good.
+const MAX_NAME_BYTES: usize = 512;
 /// Events in one INSERT, and causes in one look-up.
 const CHUNK: usize = 500;
 
@@ -158,6 +161,9 @@ impl Batch {
         let fact =
             Fact { stream: &stored.stream, sequence: stored.sequence, log, time: entry.time(), clock, event };
         let changes = fold(&fact);
+        if changes.iter().any(names_too_long) {
+            return Ok(Some((Mark::Invalid, format!("a key or task is longer than {MAX_NAME_BYTES} bytes"))));
+        }
         for change in &changes {
             if let Change::Status(change) = change
                 && let Some(refusal) = take_step(write, change).await?
@@ -287,5 +293,17 @@ fn task(entry: &Entry) -> String {
     }
     let event = envelope.to_json();
     let task = event.pointer("/data/task/task").or_else(|| event.pointer("/data/task"));
-    task.and_then(|task| task.as_str()).unwrap_or_default().to_owned()
+    let task = task.and_then(|task| task.as_str()).filter(|task| TaskId::parse(task).is_ok());
+    task.unwrap_or_default().to_owned()
+}
+
+fn names_too_long(change: &Change) -> bool {
+    let too_long = |value: &Value| matches!(value, Value::Text(text) if text.len() > MAX_NAME_BYTES);
+    match change {
+        Change::Status(change) => change.task.len() > MAX_NAME_BYTES,
+        Change::Row(change) => {
+            let task = change.columns.iter().find(|(column, ..)| *column == "task");
+            change.key.iter().chain(task.map(|(.., value)| value)).any(too_long)
+        }
+    }
 }

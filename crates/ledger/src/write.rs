@@ -56,10 +56,13 @@ async fn step(write: &mut Write, change: &StatusChange) -> Result<Option<String>
         .then(|| format!("STATE_MISMATCH: run {} of {} is not its present run", change.run, change.task)))
 }
 
+/// The columns of one row that change.
+type Columns = BTreeMap<&'static str, (Merge, Value)>;
+
 /// Row changes, merged into one per row, in memory first.
 #[derive(Default)]
 pub(crate) struct Rows {
-    rows: BTreeMap<(Table, Vec<Value>), BTreeMap<&'static str, (Merge, Value)>>,
+    rows: BTreeMap<(Table, Vec<Value>), Columns>,
 }
 
 impl Rows {

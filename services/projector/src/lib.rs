@@ -1,1 +1,12 @@
-//! Millrace projector.
+//! The projector: follows every log and writes the ledger, no effect before its cause; notices tasks that
+//! have fallen silent and streams that have lost events. DESIGN section 7.
+
+pub mod adapters;
+pub mod domain;
+mod effects;
+mod follower;
+mod projection;
+mod status;
+
+pub use projection::{Options, Projector, ProjectorError};
+pub use status::Status;

@@ -17,6 +17,7 @@ on_both!(
     blocked_and_back,
     what_cannot_be_read_is_kept_and_passed_over,
     s4_fund_01_a_gap_is_refused,
+    a_name_that_no_index_takes_does_not_stop_the_ledger,
 );
 
 const TASK: &str = "VTID-00001";
@@ -239,4 +240,24 @@ async fn s4_fund_01_a_gap_is_refused(kind: &Kind) {
     assert_eq!(ledger.applied().await.unwrap()[&stream], 1);
     let entries: Vec<Entry> = events.into_iter().map(Entry::read).collect();
     assert_eq!(ledger.apply_entries(&entries).await.unwrap().applied, 3);
+}
+
+async fn a_name_that_no_index_takes_does_not_stop_the_ledger(kind: &Kind) {
+    let mut logs = Logs::default();
+    // Not compressible, as PostgreSQL would otherwise make it fit.
+    let long: String = (0..2_000_u32).map(|n| format!("{:08x}", n.wrapping_mul(2_654_435_761))).collect();
+    let replay =
+        v1::DeadLetterReplayRequested { stream: long.clone(), service: "x".to_owned(), ..Default::default() };
+    logs.append("letter-1", None, replay);
+    logs.append("req-1", None, v1::TaskRequested { task: long.clone(), ..Default::default() });
+    logs.append(
+        "target-shop",
+        None,
+        v1::MergeCompleted { task: Some(task_ref(&long, 1, 1)), ..Default::default() },
+    );
+    logs.append(TASK, None, scheduled(TASK, 1));
+    let (ledger, outcome) = applied(kind, &logs).await;
+    assert_eq!((outcome.applied, outcome.marked.len()), (4, 2), "{:?}", outcome.marked);
+    assert!(outcome.marked.iter().all(|(_, mark, _)| *mark == Mark::Invalid));
+    assert_eq!(row(&ledger).await.status, Status::Active);
 }

@@ -1,0 +1,5 @@
+//! The ledger's seams over the runtime's.
+
+mod logs;
+
+pub use logs::{BrokerReader, stored_event};

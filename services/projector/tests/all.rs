@@ -1,0 +1,8 @@
+//! The projector on a broker in memory and a SQLite ledger.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod all {
+    mod follows;
+    mod notices;
+    mod support;
+}
