@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-steps=5
+steps=6
 number=0
 step() { # title, command…
   number=$((number + 1))
@@ -18,5 +18,7 @@ step 'formatting' cargo fmt --all --check
 step 'Kubernetes manifests' scripts/check_manifests.sh
 step 'licences, bans and sources of dependencies' scripts/check_dependencies.sh
 step 'lints' cargo clippy --locked --workspace --all-targets -- -D warnings
+# The end-to-end tests run the built binaries.
+step 'binaries' cargo build --locked --workspace --bins
 step 'tests' cargo test --locked --workspace
 printf '\nall %d steps passed in %d s\n' "$steps" "$SECONDS"

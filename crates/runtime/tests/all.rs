@@ -9,5 +9,7 @@
 
 #[path = "all/conformance/mod.rs"]
 mod conformance;
+#[path = "all/host.rs"]
+mod host;
 #[path = "all/server/mod.rs"]
 mod server;
