@@ -141,18 +141,28 @@ async fn s2_g9_every_refused_transition_is_kept_and_marked(kind: &Kind) {
     // Run 3 without a run 2, and an event of the past run.
     let cause = logs.append(TASK, Some(&cause), scheduled(TASK, 3));
     logs.append(TASK, Some(&cause), completed(TASK, 1));
-    // A batch with refusals in it applies everything else.
-    logs.append("VTID-00002", None, scheduled("VTID-00002", 1));
+    // A batch with refusals in it applies everything else. A notice about a past run does not hold up the
+    // present one.
+    let other = "VTID-00002";
+    logs.append(other, None, failed(other, 1, Code::ChecksFailed));
+    logs.append(other, None, scheduled(other, 2));
+    logs.append(
+        other,
+        None,
+        v1::ApprovalRequired { task: Some(task_ref(other, 1, 1)), ..Default::default() },
+    );
     let (ledger, outcome) = applied(kind, &logs).await;
     let notes: Vec<_> =
         outcome.marked.iter().map(|(place, _, note)| (place.sequence, note.as_str())).collect();
-    assert_eq!(notes.len(), 2, "{notes:?}");
+    assert_eq!(notes.len(), 3, "{notes:?}");
+    assert!(notes[2].0 == 7 && notes[2].1.contains("not its present run"), "{notes:?}");
     assert!(notes[0].0 == 3 && notes[0].1.contains("failed (run 1) > pending (run 3)"), "{notes:?}");
     assert!(notes[1].0 == 4 && notes[1].1.contains("failed (run 1) > complete (run 1)"), "{notes:?}");
     let task = row(&ledger).await;
     assert_eq!((task.status, task.run, task.stage.as_str()), (Status::Failed, 1, "executing"));
     assert_eq!(task.failure_code, "CHECKS_FAILED");
-    assert_eq!(ledger.get_task("VTID-00002").await.unwrap().unwrap().status, Status::Active);
+    let other = ledger.get_task(other).await.unwrap().unwrap();
+    assert_eq!((other.status, other.run, other.waiting.as_str()), (Status::Active, 2, ""));
 }
 
 async fn a_spec_gate_failure_and_a_retry_open_run_two(kind: &Kind) {
