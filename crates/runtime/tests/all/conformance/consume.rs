@@ -169,20 +169,3 @@ async fn yield_a_few_times(times: usize) {
         tokio::task::yield_now().await;
     }
 }
-
-pub(super) async fn a_dropped_consumer_hands_back_what_nobody_took(world: &World) {
-    for number in 0..20 {
-        let _ = world.log("test.log.a", &number.to_string()).await;
-    }
-    let first = world.consumer("patient").await;
-    let mut seen: BTreeSet<u64> = BTreeSet::new();
-    for delivery in fetch_some(first.as_ref(), 20).await {
-        delivery.acknowledge().await.unwrap();
-        seen.insert(delivery.message().sequence);
-    }
-    drop(first);
-    let second = world.consumer("patient").await;
-    while seen.len() < 20 {
-        seen.extend(fetch_some(second.as_ref(), 20).await.iter().map(|delivery| delivery.message().sequence));
-    }
-}

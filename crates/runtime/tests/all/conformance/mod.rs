@@ -56,7 +56,6 @@ conformance![
     consume::several_fetchers_share_a_consumer,
     consume::open_deliveries_are_limited,
     consume::a_dropped_fetch_loses_nothing,
-    consume::a_dropped_consumer_hands_back_what_nobody_took,
     schedule::a_deadline_fires_once,
     schedule::a_new_deadline_replaces_the_former,
     schedule::a_deadline_in_the_past_fires_at_once,

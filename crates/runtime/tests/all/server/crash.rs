@@ -87,3 +87,29 @@ async fn a_server_that_hangs_costs_a_time_out_and_no_event() {
     .await;
     assert_eq!(broker.stream_state(&Log::Worker.stream(0)).await.unwrap().messages, 1);
 }
+
+#[tokio::test]
+async fn a_dropped_consumer_hands_back_what_nobody_took() {
+    let secured = Secured::start().await;
+    let broker = worker(&secured).await;
+    let dispatcher = secured.connect(Identity::Service(Service::Dispatcher)).await;
+    let bootstrap = secured.raw_client(Identity::Bootstrap).await;
+    let stream = Log::Dispatcher.stream(0);
+    let first = broker.consumer(&stream, "worker").await.unwrap();
+    assert!(first.fetch(10, Duration::from_millis(50)).await.unwrap().is_empty());
+    // The fetch is over, what it asked the server for is not: this goes to a consumer that nobody reads.
+    let _ = dispatcher.append(&event(Log::Dispatcher, 1)).await.unwrap();
+    let info = format!("$JS.API.CONSUMER.INFO.{stream}.worker");
+    eventually("the event is delivered", BOUND, async || {
+        let answer = bootstrap.request(info.clone(), "".into()).await.unwrap();
+        String::from_utf8_lossy(&answer.payload).contains("\"num_ack_pending\":1")
+    })
+    .await;
+    // An answer on the same connection comes after the delivery: it is here.
+    broker.stream_state(&stream).await.unwrap();
+    drop(first);
+    // Long before the acknowledgement time of 30 s.
+    let second = broker.consumer(&stream, "worker").await.unwrap();
+    let delivery = second.fetch(1, BOUND).await.unwrap().into_iter().next().expect("handed back");
+    assert_eq!(delivery.message().payload, b"1");
+}
