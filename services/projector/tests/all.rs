@@ -1,8 +1,9 @@
-//! The projector on a broker in memory and a SQLite ledger.
+//! The projector on a broker in memory and a SQLite ledger, and on a real server and PostgreSQL.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod all {
     mod follows;
     mod notices;
+    mod server;
     mod support;
 }

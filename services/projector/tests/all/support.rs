@@ -79,7 +79,7 @@ impl Running {
 }
 
 pub(crate) async fn append(
-    broker: &MemoryBroker,
+    broker: &dyn Broker,
     key: &str,
     cause: Option<&Cause>,
     event: impl Into<Event>,
