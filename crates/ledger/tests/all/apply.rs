@@ -11,6 +11,7 @@ on_both!(
     a_second_delivery_changes_nothing,
     a_batch_that_breaks_leaves_nothing_behind,
     s2_b2_two_projectors_cannot_both_advance,
+    s2_b2_a_checkpoint_that_somebody_moved_undoes_the_batch,
     s2_g7_one_terminal_event_and_nothing_after_it,
     s2_g9_every_refused_transition_is_kept_and_marked,
     a_spec_gate_failure_and_a_retry_open_run_two,
@@ -108,6 +109,29 @@ async fn s2_b2_two_projectors_cannot_both_advance(kind: &Kind) {
     assert_eq!(one.last_row().await.unwrap(), 200);
     assert_eq!(one.count_tasks().await.unwrap()["complete"], 20);
     assert!(millrace_ledger::verify(&one, &logs).await.unwrap().difference.is_none());
+}
+
+async fn s2_b2_a_checkpoint_that_somebody_moved_undoes_the_batch(kind: &Kind) {
+    let mut logs = Logs::default();
+    let cause = logs.append(TASK, None, scheduled(TASK, 1));
+    let (ledger, _) = applied(kind, &logs).await;
+    // Somebody who does not take turns moves the checkpoint between our reading it and our writing it.
+    let meddle: &[&str] = match kind {
+        Kind::Sqlite(_) => &["CREATE TRIGGER meddle AFTER INSERT ON events BEGIN \
+             UPDATE checkpoints SET sequence = sequence + 1; END"],
+        Kind::Postgres => &[
+            "CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS \
+             $$ BEGIN UPDATE checkpoints SET sequence = sequence + 1; RETURN NULL; END $$",
+            "CREATE TRIGGER meddle AFTER INSERT ON events FOR EACH ROW EXECUTE FUNCTION meddle()",
+        ],
+    };
+    for sql in meddle {
+        ledger.execute_raw(sql).await.unwrap();
+    }
+    logs.append(TASK, Some(&cause), completed(TASK, 1));
+    let error = ledger.apply_entries(&logs.entries(false)).await.unwrap_err();
+    assert!(matches!(&error, LedgerError::Overtaken { stream } if *stream == cause.stream), "{error:?}");
+    assert_eq!((row(&ledger).await.status, ledger.last_row().await.unwrap()), (Status::Active, 1));
 }
 
 async fn s2_g7_one_terminal_event_and_nothing_after_it(kind: &Kind) {
