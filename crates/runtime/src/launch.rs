@@ -107,10 +107,6 @@ pub fn load(arguments: &Arguments) -> Result<Settings, SettingsError> {
 }
 
 /// The variables of this process.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is where the environment enters; everybody else gets settings"
-)]
 pub fn environment() -> std::collections::BTreeMap<String, String> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
@@ -148,7 +144,10 @@ async fn serve(entry: Entry, settings: Arc<Settings>, stop: CancellationToken) -
     let answer_health = async {
         match listener {
             Some(listener) => millrace_rpc::serve_health(listener, health.clone(), stop.clone()).await,
-            None => Ok(stop.cancelled().await),
+            None => {
+                stop.cancelled().await;
+                Ok(())
+            }
         }
     };
     let work = async {

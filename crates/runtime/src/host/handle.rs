@@ -174,14 +174,14 @@ fn read(message: &Stored, origin: Origin) -> Result<Option<(Received, Envelope)>
         Origin::Log(_) => envelope.event().map(|event| event.map(Incoming::Event)),
     };
     let Some(incoming) = incoming.map_err(|error| poison(error.to_string()))? else { return Ok(None) };
-    if let (Incoming::Event(event), Some(log)) = (&incoming, log) {
-        if event.log() != log {
-            return Err(poison(format!(
-                "an event of `{}` stands in the log `{}`",
-                event.log().name(),
-                log.name()
-            )));
-        }
+    if let (Incoming::Event(event), Some(log)) = (&incoming, log)
+        && event.log() != log
+    {
+        return Err(poison(format!(
+            "an event of `{}` stands in the log `{}`",
+            event.log().name(),
+            log.name()
+        )));
     }
     let position = Cause::new(message.stream.clone(), message.sequence);
     Ok(Some((Received { incoming, log, key, time: envelope.time, position }, envelope)))

@@ -162,15 +162,11 @@ fn past(state: &Task, event: &DeployerEvent, what: &str) -> Decision {
 
 fn merge_failed(limits: &Limits, state: &Task, event: &MergeFailed, context: &Context) -> DispatcherEvent {
     let failure = stated(event.failure.as_ref(), "the merge failed without a reason", "merging");
-    if failure.known_code() == Some(Code::PrBaseMoved) {
-        if let Some(order) = state.order.as_ref().filter(|order| order.kind() == WorkOrderKind::Check) {
-            if order::round_of(order) < MAX_CHECK_ROUNDS {
-                return issued(
-                    order::check_again(limits, order, Some(&event.base), context),
-                    failure.message,
-                );
-            }
-        }
+    if failure.known_code() == Some(Code::PrBaseMoved)
+        && let Some(order) = state.order.as_ref().filter(|order| order.kind() == WorkOrderKind::Check)
+        && order::round_of(order) < MAX_CHECK_ROUNDS
+    {
+        return issued(order::check_again(limits, order, Some(&event.base), context), failure.message);
     }
     after_failure(limits, state, failure, Some(&event.base), context)
 }
@@ -184,10 +180,11 @@ pub(super) fn after_failure(
     context: &Context,
 ) -> DispatcherEvent {
     let retryable = failure.known_code().is_some_and(Code::is_retryable);
-    if retryable && state.reference.attempt < limits.attempts {
-        if let Some(order) = order::next_attempt(limits, state, &failure, base_commit, context) {
-            return issued(order, failure.message);
-        }
+    if retryable
+        && state.reference.attempt < limits.attempts
+        && let Some(order) = order::next_attempt(limits, state, &failure, base_commit, context)
+    {
+        return issued(order, failure.message);
     }
     if retryable
         && failure.known_code().is_some_and(|code| code.status() == StatusOnFailure::Failed)
