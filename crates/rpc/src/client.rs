@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
+
+pub use tonic::transport::Channel;
 
 pub use crate::generated::v1::ledger_query_client::LedgerQueryClient;
 pub use crate::generated::v1::operator_client::OperatorClient;

@@ -10,9 +10,9 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::QueryConfig;
-use crate::domain::{assess, submission_state};
 use crate::ports::{LedgerReader, Logs, Verifier};
 use crate::reading::{failed, no_such_task, optional, page, reflects};
+use crate::rules::{assess, submission_state};
 use crate::watch;
 
 /// Answers from the ledger. Every method either answers from it or fails; none guesses.

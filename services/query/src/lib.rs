@@ -3,11 +3,11 @@
 
 pub mod adapters;
 pub mod config;
-pub mod domain;
 mod ledger_query;
 mod operator;
 pub mod ports;
 mod reading;
+mod rules;
 mod watch;
 
 pub use config::QueryConfig;

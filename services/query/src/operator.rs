@@ -8,9 +8,9 @@ use millrace_rpc::{Request, Response, Status, async_trait, status, v1};
 use millrace_runtime::clock::{Clock, Ids};
 
 use crate::config::QueryConfig;
-use crate::domain::{Action, RequestError, operator_event, request_task, submit_spec};
 use crate::ports::{LedgerReader, Logs};
 use crate::reading::{failed, no_such_task};
+use crate::rules::{Action, RequestError, operator_event, request_task, submit_spec};
 
 /// Publishes what operators decide, under the configured actor's name.
 pub struct OperatorService {

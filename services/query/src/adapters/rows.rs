@@ -1,22 +1,22 @@
 //! The ledger's rows as the API has them.
 
-use millrace_decider::{Cause, Timestamp};
-use millrace_events::{Log, wire_time};
+use millrace_decider::Cause;
+use millrace_events::{Event, Log, wire_time};
 use millrace_ledger::{
     DeadLetterRow, EventRow, FailureRow, InsightRow, SpecRow, Status, TaskRow, WorkOrderRow,
 };
 use millrace_rpc::v1;
 use serde_json::Value;
 
-use crate::domain::explained;
+use crate::rules::explained;
 
 pub(super) fn task(row: TaskRow) -> v1::Task {
-    let failure = (!row.failure_code.is_empty()).then(|| v1::Failure {
+    let failure = (!row.failure_code.is_empty()).then_some(v1::Failure {
         message: row.failure_message,
         stage: row.failure_stage,
         ..explained(row.failure_code)
     });
-    let pull_request = (row.pull_request > 0).then(|| v1::PullRequest {
+    let pull_request = (row.pull_request > 0).then_some(v1::PullRequest {
         number: row.pull_request,
         url: row.pull_request_url,
         head_branch: row.head_branch,
@@ -62,9 +62,10 @@ const fn status(status: Status) -> v1::TaskStatus {
 }
 
 pub(super) fn event(row: EventRow) -> v1::HistoryEvent {
-    let log = Log::from_name(&row.log).map_or("", Log::name);
+    // The full type of an event that this version knows; else its own name.
+    let known = Log::from_name(&row.log).and_then(|log| Event::empty(log, &row.event_type));
     v1::HistoryEvent {
-        r#type: format!("millrace.{log}.v1.{}", row.event_type),
+        r#type: known.map_or_else(|| row.event_type.clone(), |event| event.type_name()),
         name: row.event_type,
         position: Some(v1::Position { stream: row.stream, sequence: row.sequence }),
         time: Some(wire_time(row.time)),
@@ -168,6 +169,6 @@ pub(super) fn dead_letter(row: DeadLetterRow) -> v1::DeadLetter {
         service: row.service,
         attempts: row.attempts,
         failure: Some(v1::Failure { message: row.message, ..explained(row.code) }),
-        time: row.time.map(|time: Timestamp| wire_time(time)),
+        time: row.time.map(wire_time),
     }
 }

@@ -4,7 +4,7 @@ use millrace_rpc::v1;
 use serde_json::Value;
 
 /// Folds the spec-registry's answers to a submission. No answer yet: waiting.
-pub fn submission_state(answers: &[v1::HistoryEvent]) -> v1::GetSubmissionResponse {
+pub(crate) fn submission_state(answers: &[v1::HistoryEvent]) -> v1::GetSubmissionResponse {
     let mut state = v1::GetSubmissionResponse::default();
     state.set_state(v1::SubmissionState::Waiting);
     for answer in answers {

@@ -14,7 +14,7 @@ const MAX_PATH_BYTES: usize = 1_024;
 
 /// What a person can do to a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
+pub(crate) enum Action {
     /// Let it go on.
     Approve,
     /// End it instead.
@@ -33,7 +33,7 @@ pub enum Action {
 
 /// A request that becomes no event.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RequestError {
+pub(crate) enum RequestError {
     /// A field cannot be used.
     Field(&'static str, String),
     /// A rule with a code of its own says no.
@@ -42,7 +42,7 @@ pub enum RequestError {
 
 impl Action {
     /// The name, as in ids.
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Approve => "approve",
             Self::Deny => "deny",
@@ -81,7 +81,7 @@ impl Action {
 /// The event of an operator's request about run `run`. Its id is made of task, run and action, and, for
 /// what can recur inside a run, of `answers`: the last decision of the dispatcher about the task that the
 /// ledger knows, to which this is the answer. So a resend is the same event, and a second approval is not.
-pub fn operator_event(
+pub(crate) fn operator_event(
     action: Action,
     request: &v1::OperatorRequest,
     run: u32,
@@ -104,7 +104,7 @@ pub fn operator_event(
 }
 
 /// The event of a spec that is handed in. The same bytes for the same place are the same submission.
-pub fn submit_spec(
+pub(crate) fn submit_spec(
     request: v1::SubmitSpecRequest,
     actor: &str,
     now: Timestamp,
@@ -136,7 +136,7 @@ pub fn submit_spec(
 }
 
 /// The event of a request for a task. `random` tells requests apart that bring no id of their own.
-pub fn request_task(
+pub(crate) fn request_task(
     request: v1::RequestTaskRequest,
     repository_of_task: &str,
     actor: &str,

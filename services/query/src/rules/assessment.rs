@@ -9,7 +9,7 @@ use millrace_rpc::v1;
 const MAX_LAG: u64 = 1_000;
 
 /// Puts together what is known and says what is wrong.
-pub fn assess(
+pub(crate) fn assess(
     services: Vec<v1::ServiceHealth>,
     tasks: BTreeMap<String, u64>,
     heads: &BTreeMap<String, (Log, u64)>,

@@ -1,0 +1,217 @@
+//! `doctor`: everything that Millrace needs on this machine, really tried, with the fix for what is missing.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use millrace_rpc::client;
+use millrace_runtime::launch;
+use millrace_runtime::preflight::FLOOR;
+use millrace_sandbox::{Config, Sandbox};
+use serde_json::json;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use crate::cli::{Doctor, Global};
+use crate::connection::address;
+use crate::exit::{Exit, Failure};
+use crate::output::{Output, Tone, printable};
+
+/// How long any program may take to say its version.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// `git merge-tree --write-tree` came with it.
+const GIT_FLOOR: (u32, u32) = (2, 38);
+/// The example's application uses nothing newer.
+const PYTHON_FLOOR: (u32, u32) = (3, 8);
+/// Streams, ledger and releases of a day of development fit in.
+const MIN_FREE_BYTES: u64 = 1 << 30;
+/// How many folders upwards `.tools/` is looked for.
+const MAX_DEPTH: usize = 32;
+
+/// What was found.
+struct Finding {
+    name: &'static str,
+    /// What is there, or what is wrong.
+    found: Result<String, String>,
+    /// What to do when it is wrong.
+    fix: String,
+}
+
+impl Finding {
+    fn new(name: &'static str, found: Result<String, String>, fix: impl Into<String>) -> Self {
+        Self { name, found, fix: fix.into() }
+    }
+}
+
+/// Tries everything. Exit code 1 when something is missing.
+pub(super) async fn run(global: &Global, arguments: &Doctor, output: &Output) -> Result<Exit, Failure> {
+    let findings = [
+        nats_server().await,
+        sandbox().await,
+        program("git", GIT_FLOOR, "Install git 2.38 or newer from your distribution.").await,
+        program("python3", PYTHON_FLOOR, "Install python3; only the example's application needs it.").await,
+        configuration(arguments),
+        server(global).await?,
+        disk(),
+    ];
+    let healthy = findings.iter().all(|finding| finding.found.is_ok());
+    if output.is_json() {
+        let checks: Vec<_> = findings.iter().map(as_json).collect();
+        output.json(&json!({ "ok": healthy, "checks": checks }));
+    } else {
+        findings.iter().for_each(|finding| draw(finding, output));
+    }
+    Ok(if healthy { Exit::Ok } else { Exit::Unsuccessful })
+}
+
+fn as_json(finding: &Finding) -> serde_json::Value {
+    match &finding.found {
+        Ok(found) => json!({ "name": finding.name, "ok": true, "found": found }),
+        Err(problem) => json!({ "name": finding.name, "ok": false, "problem": problem, "fix": finding.fix }),
+    }
+}
+
+fn draw(finding: &Finding, output: &Output) {
+    match &finding.found {
+        Ok(found) => {
+            output.line(format!(
+                "{}    {:<14}{}",
+                output.paint(Tone::Good, "ok"),
+                finding.name,
+                printable(found)
+            ));
+        }
+        Err(problem) => {
+            let mark = output.paint(Tone::Bad, "wrong");
+            output.line(format!("{mark} {:<14}{}", finding.name, printable(problem)));
+            output.line(format!("      {:<14}fix: {}", "", printable(&finding.fix)));
+        }
+    }
+}
+
+/// The one of `make setup`, else that on PATH: whichever is new enough.
+async fn nats_server() -> Finding {
+    let here = std::env::current_dir().unwrap_or_default();
+    let unpacked = here
+        .ancestors()
+        .take(MAX_DEPTH)
+        .map(|folder| folder.join(".tools/nats-server"))
+        .find(|path| path.is_file());
+    let mut problem = format!("there is no nats-server {}.{} or newer", FLOOR.0, FLOOR.1);
+    for candidate in unpacked.into_iter().chain([PathBuf::from("nats-server")]) {
+        match version(&candidate).await {
+            Ok((found, text)) if found >= FLOOR => {
+                return Finding::new("nats-server", Ok(format!("{text} ({})", candidate.display())), "");
+            }
+            Ok((_, text)) => problem = format!("{} is {text}, too old", candidate.display()),
+            Err(_) => {}
+        }
+    }
+    Finding::new("nats-server", Err(problem), "Run `make setup`, which puts one into .tools/.")
+}
+
+/// Builds a real sandbox and proves each of its denials.
+async fn sandbox() -> Finding {
+    match Sandbox::probe(Config::default()).await {
+        Ok(_) => Finding::new("sandbox", Ok("bubblewrap works, every denial proved".to_owned()), ""),
+        Err(unavailable) => Finding::new("sandbox", Err(unavailable.reason), unavailable.fix),
+    }
+}
+
+async fn program(name: &'static str, floor: (u32, u32), fix: &str) -> Finding {
+    let found = match version(Path::new(name)).await {
+        Ok((found, text)) if found >= floor => Ok(text),
+        Ok((_, text)) => Err(format!("{text} is too old: {}.{} or newer is needed", floor.0, floor.1)),
+        Err(problem) => Err(problem),
+    };
+    Finding::new(name, found, fix)
+}
+
+/// Runs `<program> --version`: the first two numbers of what it prints, and the text around them.
+async fn version(program: &Path) -> Result<((u32, u32), String), String> {
+    let name = program.display();
+    let run = Command::new(program).arg("--version").kill_on_drop(true).output();
+    let output = match timeout(ANSWER_WITHIN, run).await {
+        Ok(Ok(output)) => output,
+        Ok(Err(error)) => return Err(format!("{name} cannot be run: {error}")),
+        Err(_) => return Err(format!("{name} does not answer within {} s", ANSWER_WITHIN.as_secs())),
+    };
+    let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    match numbers(&text) {
+        Some(found) => Ok((found, text)),
+        None => Err(format!("{name} does not say its version: `{text}`")),
+    }
+}
+
+/// The first `<number>.<number>` in a text.
+fn numbers(text: &str) -> Option<(u32, u32)> {
+    text.split(|c: char| !c.is_ascii_digit() && c != '.').find_map(|word| {
+        let mut parts = word.split('.');
+        Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+    })
+}
+
+fn configuration(arguments: &Doctor) -> Finding {
+    let fix = "Correct the file or the variable that is named; docs/configuration.md lists every key.";
+    let source = launch::Arguments { config: arguments.config.clone(), print_config: false };
+    let from = match &arguments.config {
+        Some(file) => format!("{} and the environment", file.display()),
+        None => "defaults and the environment".to_owned(),
+    };
+    let found =
+        launch::load(&source).map(|_| format!("{from} can be used")).map_err(|error| error.to_string());
+    Finding::new("configuration", found, fix)
+}
+
+/// The port of the query service: free, or held by a Millrace that answers.
+async fn server(global: &Global) -> Result<Finding, Failure> {
+    let address = address(global)?;
+    if client::connect(&address).await.is_ok() {
+        return Ok(Finding::new("query port", Ok(format!("{address} answers")), ""));
+    }
+    let authority = address.rsplit("://").next().unwrap_or(&address).trim_end_matches('/').to_owned();
+    let found = match tokio::net::TcpListener::bind(&authority).await {
+        Ok(_) => Ok(format!("{authority} is free")),
+        Err(error) => Err(format!("{authority} can be neither reached nor used: {error}")),
+    };
+    let fix =
+        "End what holds the port, or choose another with `millrace dev --listen` or MILLRACE_QUERY_LISTEN.";
+    Ok(Finding::new("query port", found, fix))
+}
+
+fn disk() -> Finding {
+    let found = rustix::fs::statvfs(".")
+        .map_err(|error| format!("the free space here cannot be read: {error}"))
+        .and_then(|stat| {
+            let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+            let text = format!("{:.1} GiB free here", free as f64 / f64::from(1_u32 << 30));
+            if free >= MIN_FREE_BYTES { Ok(text) } else { Err(format!("{text}, at least 1 GiB is needed")) }
+        });
+    Finding::new("disk", found, "Free some space, or work in another folder.")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_found_in_what_programs_print() {
+        for (text, found) in [
+            ("nats-server: v2.15.1", (2, 15)),
+            ("git version 2.39.5 (Apple Git-154)", (2, 39)),
+            ("Python 3.11.2", (3, 11)),
+        ] {
+            assert_eq!(numbers(text), Some(found), "{text}");
+        }
+        assert_eq!(numbers("no version here"), None);
+    }
+
+    #[tokio::test]
+    async fn a_program_that_is_missing_or_too_old_is_a_problem_with_a_fix() {
+        let missing = program("no-such-program-of-millrace", (1, 0), "Install it.").await;
+        assert!(missing.found.unwrap_err().contains("cannot be run"));
+        let old = program("git", (99, 0), "Install it.").await;
+        assert!(old.found.unwrap_err().contains("too old"));
+        assert_eq!(old.fix, "Install it.");
+    }
+}

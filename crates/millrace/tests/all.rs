@@ -1,0 +1,11 @@
+//! The command line as people and scripts meet it, and the pages that its errors point to.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+#[path = "all/commands.rs"]
+mod commands;
+#[path = "all/error_pages.rs"]
+mod error_pages;
+#[path = "all/server.rs"]
+mod server;
+#[path = "all/support.rs"]
+mod support;

@@ -1,0 +1,10 @@
+//! Pure rules between the API's messages and the events: which event a request becomes, what became of a submission, whether the system is healthy.
+
+mod assessment;
+mod request;
+mod submission;
+
+pub(crate) use assessment::assess;
+pub(crate) use request::{Action, RequestError, operator_event, request_task, submit_spec};
+pub(crate) use submission::explained;
+pub(crate) use submission::submission_state;
