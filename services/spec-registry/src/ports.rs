@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use millrace_events::MAX_PLAN_BYTES;
 
 use crate::domain::format::{self, MAX_SPEC_BYTES, ParseSettings, Problem, Spec};
 
@@ -26,7 +27,22 @@ pub trait SpecSource: Send + Sync {
     ///
     /// # Errors
     /// As [`SpecSource::scan`], with a shorter deadline.
-    async fn find(&self, task_id: &str) -> Result<Option<SpecFile>, SourceError>;
+    async fn find(&self, task_id: &str) -> Result<Option<Found>, SourceError>;
+
+    /// The head of the base branch, in hex.
+    ///
+    /// # Errors
+    /// As [`SpecSource::find`].
+    async fn head(&self) -> Result<String, SourceError>;
+}
+
+/// The specification of one task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The commit that was read, in hex.
+    pub commit: String,
+    /// The specification.
+    pub file: SpecFile,
 }
 
 /// The result of a scan.
@@ -92,8 +108,15 @@ impl SpecFile {
             return Err(problems);
         }
         let spec = format::parse(&self.spec.path, &self.spec.bytes, settings)?;
+        let too_large = |bytes: &[u8]| bytes.len() > MAX_PLAN_BYTES;
         match (&spec.plan, &self.plan) {
             (Some(inside), Some(beside)) => Err(vec![Problem::second_plan(inside.line, &beside.path)]),
+            (Some(inside), None) if too_large(inside.text.as_bytes()) => {
+                Err(vec![Problem::plan_too_large(Some(inside.line), MAX_PLAN_BYTES)])
+            }
+            (None, Some(beside)) if too_large(&beside.bytes) => {
+                Err(vec![Problem::plan_too_large(None, MAX_PLAN_BYTES)])
+            }
             _ => Ok(spec),
         }
     }

@@ -8,5 +8,8 @@ mod all {
     mod format_rules;
     mod git_repository;
     mod git_scan;
+    mod scan;
+    mod service;
     mod source_contract;
+    mod world;
 }

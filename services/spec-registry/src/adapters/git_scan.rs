@@ -9,7 +9,7 @@ use millrace_forge::{Git, GitError};
 use super::git_mirror::{Checkout, is_url};
 use super::git_tree::{Entry, Tree};
 use crate::domain::format::{ParseSettings, task_id_in_file_name};
-use crate::ports::{Blob, Repository, Scan, ScanCursor, ScanLimits, SourceError, SpecFile, SpecSource};
+use crate::ports::{Blob, Found, Repository, Scan, ScanCursor, ScanLimits, SourceError, SpecSource};
 
 /// A [`SpecSource`] over `git ls-tree` and `git cat-file`: no working tree is needed, none is touched, and
 /// only what is committed counts. A URL is mirrored into a folder of its own under the cache directory.
@@ -71,7 +71,7 @@ impl GitScan {
         Ok(Scan { commit: cursor.commit.clone(), files, unchanged: false, cursor })
     }
 
-    async fn find_now(&self, task_id: &str) -> Result<Option<SpecFile>, SourceError> {
+    async fn find_now(&self, task_id: &str) -> Result<Option<Found>, SourceError> {
         let (git, commit) = self.checkout.head().await?;
         let tree = self.tree(&git);
         let entries = tree.list(&commit).await?;
@@ -79,13 +79,15 @@ impl GitScan {
         let specs = entries.iter().filter(|e| is_spec(&e.path));
         let named = specs.clone().find(|e| id_of(e).as_deref() == Some(task_id));
         if let Some(entry) = named {
-            return Ok(tree.read(&[entry], &entries).await?.into_iter().next());
+            let file = tree.read(&[entry], &entries).await?.into_iter().next();
+            return Ok(file.map(|file| Found { commit, file }));
         }
         let unnamed: Vec<&Entry> = specs.filter(|e| id_of(e).is_none()).collect();
         let files = tree.read(&unnamed, &entries).await?;
-        Ok(files.into_iter().find(|file| {
+        let file = files.into_iter().find(|file| {
             file.parse(&self.settings).is_ok_and(|spec| spec.task_id.as_deref() == Some(task_id))
-        }))
+        });
+        Ok(file.map(|file| Found { commit, file }))
     }
 
     fn tree<'a>(&'a self, git: &'a Git) -> Tree<'a> {
@@ -111,8 +113,13 @@ impl SpecSource for GitScan {
         self.within(self.limits.scan_deadline, self.scan_now(since)).await
     }
 
-    async fn find(&self, task_id: &str) -> Result<Option<SpecFile>, SourceError> {
+    async fn find(&self, task_id: &str) -> Result<Option<Found>, SourceError> {
         self.within(self.limits.find_deadline, self.find_now(task_id)).await
+    }
+
+    async fn head(&self) -> Result<String, SourceError> {
+        let head = async { Ok(self.checkout.head().await?.1) };
+        self.within(self.limits.find_deadline, head).await
     }
 }
 

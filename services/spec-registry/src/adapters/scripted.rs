@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 
 use crate::domain::format::{ParseSettings, task_id_in_file_name};
-use crate::ports::{Blob, Scan, ScanCursor, SourceError, SpecFile, SpecSource};
+use crate::ports::{Blob, Found, Scan, ScanCursor, SourceError, SpecFile, SpecSource};
 
 /// The stand-in for tests: files are put in, each [`ScriptedSource::put`] makes a new commit.
 #[derive(Debug, Default)]
@@ -54,6 +54,10 @@ impl ScriptedSource {
 }
 
 impl State {
+    fn head(&self) -> String {
+        format!("{:040x}", self.commits)
+    }
+
     fn specs(&self) -> impl Iterator<Item = SpecFile> {
         self.files.iter().filter_map(|spec| {
             let stem = spec.path.strip_suffix(".md")?;
@@ -73,7 +77,7 @@ impl SpecSource for ScriptedSource {
         if let Some(error) = state.failures.pop() {
             return Err(error);
         }
-        let commit = format!("{:040x}", state.commits);
+        let commit = state.head();
         let cursor = ScanCursor { tree: Some(commit.clone()), commit: commit.clone() };
         let unchanged = since == Some(&cursor);
         Ok(Scan {
@@ -84,16 +88,26 @@ impl SpecSource for ScriptedSource {
         })
     }
 
-    async fn find(&self, task_id: &str) -> Result<Option<SpecFile>, SourceError> {
+    async fn find(&self, task_id: &str) -> Result<Option<Found>, SourceError> {
         let mut state = self.state();
         if let Some(error) = state.failures.pop() {
             return Err(error);
         }
+        let commit = state.head();
         let settings = ParseSettings::default();
-        Ok(state.specs().find(|file| {
+        let file = state.specs().find(|file| {
             let id = task_id_in_file_name(&file.spec.path, &settings)
                 .or_else(|| file.parse(&settings).ok()?.task_id);
             id.as_deref() == Some(task_id)
-        }))
+        });
+        Ok(file.map(|file| Found { commit, file }))
+    }
+
+    async fn head(&self) -> Result<String, SourceError> {
+        let mut state = self.state();
+        match state.failures.pop() {
+            Some(error) => Err(error),
+            None => Ok(state.head()),
+        }
     }
 }

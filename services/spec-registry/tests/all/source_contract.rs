@@ -26,9 +26,10 @@ async fn contract(source: &dyn SpecSource, put: Put<'_>) {
     assert!(again.unchanged && again.files.is_empty());
 
     let by_name = source.find("VTID-01213").await.unwrap().unwrap();
-    assert_eq!(by_name, first.files[0]);
+    assert_eq!((&by_name.file, &by_name.commit), (&first.files[0], &first.commit));
+    assert_eq!(source.head().await.unwrap(), first.commit);
     let by_content = source.find("VTID-01214").await.unwrap().unwrap();
-    assert_eq!(by_content, first.files[1]);
+    assert_eq!(by_content.file, first.files[1]);
     assert_eq!(source.find("VTID-09999").await.unwrap(), None);
 
     put("docs/specs/01213-cart.md", b"changed");
@@ -40,7 +41,7 @@ async fn contract(source: &dyn SpecSource, put: Put<'_>) {
     put("docs/specs/01215-two-plans.md", format!("{GOOD}\n```millrace\nplan: {{}}\n```\n").as_bytes());
     put("docs/specs/01215-two-plans.plan.yaml", b"plan: {}");
     let two = source.find("VTID-01215").await.unwrap().unwrap();
-    let problems = two.parse(&ParseSettings::default()).unwrap_err();
+    let problems = two.file.parse(&ParseSettings::default()).unwrap_err();
     assert!(problems[0].message.contains("01215-two-plans.plan.yaml"));
 }
 

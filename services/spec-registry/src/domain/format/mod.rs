@@ -22,7 +22,7 @@ mod sections;
 mod spec;
 mod task_id;
 
-pub use parse::parse;
+pub use parse::{claimed_task_id, parse};
 pub use problem::{Problem, ProblemCode, Severity};
 pub use render::render_problems;
 pub use spec::{AcceptanceItem, AcceptanceKind, MAX_SPEC_BYTES, ParseSettings, PlanBlock, Readiness, Spec};

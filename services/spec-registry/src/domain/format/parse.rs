@@ -72,6 +72,16 @@ pub fn parse(file_name: &str, bytes: &[u8], settings: &ParseSettings) -> Result<
     })
 }
 
+/// The task that a file claims, whatever else is wrong with it: the first id that it names, the file name's
+/// before all others.
+#[must_use]
+pub fn claimed_task_id(file_name: &str, bytes: &[u8], settings: &ParseSettings) -> Option<String> {
+    match decode(bytes) {
+        Ok(text) => Reader::new(text, settings).task_id(file_name),
+        Err(_) => task_id::task_id_in_file_name(file_name, settings),
+    }
+}
+
 /// The text with its structure, and what has been found out about it so far.
 struct Reader<'a> {
     text: &'a str,

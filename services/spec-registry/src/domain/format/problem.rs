@@ -29,7 +29,7 @@ pub enum Severity {
 /// The rules a specification can break.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ProblemCode {
-    /// Larger than 512 KiB.
+    /// Larger than 512 KiB, or a plan larger than 128 KiB.
     TooLarge,
     /// Not UTF-8.
     NotUtf8,
@@ -95,6 +95,16 @@ impl Problem {
             None,
             format!("{what} is larger than {} KiB", MAX_SPEC_BYTES / 1024),
             "split the change into several specifications, and keep data and pictures in files of their own",
+        )
+    }
+
+    /// A plan has more bytes than one may have. `line`: where it stands in the specification, if there.
+    pub(crate) fn plan_too_large(line: Option<u32>, max_bytes: usize) -> Self {
+        Self::error(
+            ProblemCode::TooLarge,
+            line,
+            format!("the plan is larger than {} KiB", max_bytes / 1024),
+            "make the change smaller, or split it into several specifications",
         )
     }
 
