@@ -1,0 +1,147 @@
+//! What the work leaves behind, in the content-addressed store.
+
+use std::time::Duration;
+
+use millrace_events::Code;
+use millrace_events::v1::{Blob, ModelCallRecord, Phase, PhaseRecord};
+use millrace_router::{CallRecord, Verdict};
+use millrace_runtime::blobs::BlobError;
+
+use super::failures::{Step, Stop, brief};
+use super::job::Job;
+
+/// Tries of writing a blob while the store does not answer.
+const TRIES: u32 = 4;
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// What has been gathered so far; a failure carries it too.
+#[derive(Debug, Default)]
+pub(super) struct Gathered {
+    pub(super) evidence: Vec<Blob>,
+    pub(super) calls: Vec<ModelCallRecord>,
+    pub(super) phases: Vec<PhaseRecord>,
+}
+
+impl Gathered {
+    /// Stores an artifact and keeps its description.
+    pub(super) async fn keep(&mut self, job: &Job<'_>, name: &str, bytes: &[u8]) -> Step<Blob> {
+        let blob = job.store(name, bytes).await?;
+        self.evidence.push(blob.clone());
+        Ok(blob)
+    }
+
+    /// Records a phase that is over, with its evidence.
+    pub(super) fn phase(&mut self, phase: Phase, evidence: Vec<Blob>, summary: &str, took: Duration) {
+        self.phases.push(PhaseRecord {
+            phase: phase as i32,
+            iteration: 1,
+            evidence,
+            summary: brief(summary, 200),
+            duration_ms: millis(took),
+        });
+    }
+
+    /// Keeps what was asked and answered: texts in the store, digests in the record.
+    pub(super) async fn calls(&mut self, job: &Job<'_>, calls: &[CallRecord]) -> Step<()> {
+        for call in calls {
+            job.store("prompt.json", call.prompt.as_bytes()).await?;
+            if let Some(answer) = &call.answer {
+                job.store("answer.txt", answer.as_bytes()).await?;
+            }
+            self.calls.push(record(call));
+        }
+        Ok(())
+    }
+}
+
+impl Job<'_> {
+    /// Stores bytes. A store that does not answer is asked again; a blob that is too large is the change's
+    /// fault.
+    pub(super) async fn store(&self, name: &str, bytes: &[u8]) -> Step<Blob> {
+        let context = self.context();
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match context.blobs.put_named(name, media_type(name), bytes).await {
+                Ok(blob) => return Ok(blob),
+                Err(error @ BlobError::TooLarge { .. }) => {
+                    return Err(Stop::caused(
+                        Code::EvidenceInvalid,
+                        format!("`{name}` is too large"),
+                        &error,
+                    ));
+                }
+                Err(error) if tries >= TRIES => {
+                    return Err(Stop::caused(
+                        Code::Internal,
+                        format!("`{name}` could not be stored"),
+                        &error,
+                    ));
+                }
+                Err(error) => tracing::warn!(name, %error, "cannot store a blob; trying again"),
+            }
+            context.clock.sleep(PAUSE * tries).await;
+        }
+    }
+
+    /// Reads a blob that an order names.
+    pub(super) async fn load(&self, blob: &Blob) -> Step<Vec<u8>> {
+        let context = self.context();
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match context.blobs.get(&blob.sha256).await {
+                Ok(Some(bytes)) => return Ok(bytes),
+                Ok(None) => {
+                    let message = format!("`{}` ({}) is not in the store", blob.name, blob.sha256);
+                    return Err(Stop::failed(Code::EvidenceMissing, message));
+                }
+                Err(error @ (BlobError::Damaged { .. } | BlobError::NotADigest(_))) => {
+                    let message = format!("`{}` is not what its digest names", blob.name);
+                    return Err(Stop::caused(Code::SpecChecksumMismatch, message, &error));
+                }
+                Err(error) if tries >= TRIES => {
+                    let message = format!("`{}` could not be read", blob.name);
+                    return Err(Stop::caused(Code::Internal, message, &error));
+                }
+                Err(error) => tracing::warn!(name = blob.name, %error, "cannot read a blob; trying again"),
+            }
+            context.clock.sleep(PAUSE * tries).await;
+        }
+    }
+}
+
+fn record(call: &CallRecord) -> ModelCallRecord {
+    let verdict = match call.verdict {
+        Verdict::Accepted => "accepted",
+        Verdict::ContractViolated => "contract_violated",
+        Verdict::Failed => "failed",
+    };
+    ModelCallRecord {
+        role: call.role.name().to_owned(),
+        provider: call.provider.clone(),
+        model: call.model.clone(),
+        prompt_sha256: call.prompt_sha256.clone(),
+        answer_sha256: call.answer_sha256.clone().unwrap_or_default(),
+        input_tokens: call.input_tokens,
+        output_tokens: call.output_tokens,
+        cost_micro_usd: call.cost_micro_usd,
+        verdict: verdict.to_owned(),
+        repaired: call.repaired,
+        contract_errors: call.contract_errors.iter().map(|error| brief(&error.to_string(), 500)).collect(),
+        duration_ms: millis(call.duration),
+    }
+}
+
+fn media_type(name: &str) -> &'static str {
+    match name.rsplit_once('.').map(|(_, ending)| ending) {
+        Some("json") => "application/json",
+        Some("patch") => "text/x-diff",
+        Some("bundle") => "application/x-git-bundle",
+        _ => "text/plain; charset=utf-8",
+    }
+}
+
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,245 @@
+//! The frame around the work: the lease that it is done under, the limit that kills it, the order to stop.
+//! DESIGN section 4, Leases, and section 5, execution.
+
+use std::time::Duration;
+
+use millrace_events::v1::{ExecutionFailed, Failure, TaskRef, WorkOrder, WorkOrderKind};
+use millrace_events::{Code, DispatcherEvent, Event, Log, Service, WorkerEvent};
+use millrace_runtime::host::Fault;
+use millrace_runtime::lease::{self, Holder, Lease};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
+
+use super::evidence::{Gathered, millis};
+use super::failures::{Step, Stop, stage};
+use super::job::{Job, blocking};
+use super::{WorkerService, change, check};
+use crate::adapters::{prepare, remove};
+use crate::domain::{Execute, Input};
+
+/// How long cancelled work has to kill what it started. The sandbox needs at most 10 s of it.
+const WIND_DOWN: Duration = Duration::from_secs(12);
+
+/// How the work came to its end.
+enum End {
+    Finished(Box<Step<WorkerEvent>>),
+    LeaseLost,
+    Stopped,
+    TimedOut,
+}
+
+impl WorkerService {
+    /// Does what an order asks for. `Ok(None)`: it is no longer ours to do, and the dispatcher knows.
+    pub(super) async fn execute(
+        &self,
+        execute: &Execute,
+        stop: &CancellationToken,
+    ) -> Result<Option<Input>, Fault> {
+        let order = &execute.order;
+        if !self.is_open(execute).await? {
+            tracing::info!(order = order.id, "the dispatcher has moved on; the order is left alone");
+            return Ok(None);
+        }
+        let Some(lease) = self.take_lease(execute).await? else {
+            tracing::warn!(order = order.id, "somebody else holds the lease; the order is left alone");
+            return Ok(None);
+        };
+        let started = self.context.clock.now();
+        let limit = Duration::from_millis(order.execution_limit_ms);
+        let mut gathered = Gathered::default();
+        let end = self.framed(execute, lease, limit, stop, &mut gathered).await;
+        let folder = self.parts.workplace.folder(&order.id);
+        if let Err(error) = blocking(move || remove(&folder)).await {
+            tracing::warn!(order = order.id, %error, "the work's folder could not be removed");
+        }
+        let stopped = || Failure::new(Code::LeaseLost, "the worker was stopped; its lease is given back");
+        let failure = match end {
+            // No event: the log of an order that was given up says nothing more.
+            End::LeaseLost => return Ok(None),
+            End::Stopped => stopped(),
+            End::TimedOut => Failure::new(
+                Code::ExecutionTimeout,
+                format!("the work took longer than its limit of {} ms and was killed", limit.as_millis()),
+            )
+            .with("limit_ms", limit.as_millis().to_string()),
+            End::Finished(finished) => match *finished {
+                Ok(event) => return Ok(Some(Self::ended(execute, event))),
+                Err(Stop::Failed(failure)) => *failure,
+                Err(Stop::Cancelled) => stopped(),
+            },
+        };
+        tracing::info!(order = order.id, code = failure.code_name(), message = failure.message, "failed");
+        let event = ExecutionFailed {
+            worker: self.decider.worker.clone(),
+            failure: Some(located(failure, order.kind())),
+            evidence: gathered.evidence,
+            calls: gathered.calls,
+            duration_ms: millis(self.context.clock.now().since(started)),
+            ..ExecutionFailed::default()
+        };
+        Ok(Some(Self::failed(execute, event)))
+    }
+
+    /// Works until it is done, the lease is gone, the service stops or the limit is over. When this returns,
+    /// nothing that the work started is left.
+    async fn framed(
+        &self,
+        execute: &Execute,
+        lease: Lease,
+        limit: Duration,
+        stop: &CancellationToken,
+        gathered: &mut Gathered,
+    ) -> End {
+        let limits = &self.context.settings.limits;
+        let cancel = CancellationToken::new();
+        let work = self.work(execute, limit, &cancel, gathered).instrument(work_span(execute));
+        tokio::pin!(work);
+        let end = tokio::select! {
+            biased;
+            () = lease.keep(limits.lease_renewal, limits.lease, CancellationToken::new()) => End::LeaseLost,
+            finished = &mut work => End::Finished(Box::new(finished)),
+            () = stop.cancelled() => End::Stopped,
+            () = self.context.clock.sleep(limit) => End::TimedOut,
+        };
+        if !matches!(end, End::Finished(_)) {
+            cancel.cancel();
+            if tokio::time::timeout(WIND_DOWN, work).await.is_err() {
+                tracing::warn!(order = execute.order.id, "the work did not end when it was told to; dropped");
+            }
+        }
+        end
+    }
+
+    async fn work(
+        &self,
+        execute: &Execute,
+        limit: Duration,
+        cancel: &CancellationToken,
+        gathered: &mut Gathered,
+    ) -> Step<WorkerEvent> {
+        if let Err(unavailable) = self.parts.commands.ready() {
+            return Err(
+                Stop::failed(Code::SandboxUnavailable, unavailable.to_string()).with("fix", unavailable.fix)
+            );
+        }
+        let order = &execute.order;
+        let task: &TaskRef = order
+            .task
+            .as_ref()
+            .ok_or_else(|| Stop::failed(Code::EventInvalid, "the work order names no task"))?;
+        let repository = self.context.settings.repository(&task.repository).ok_or_else(|| {
+            let message = format!("repository `{}` is not configured at this worker", task.repository);
+            Stop::failed(Code::RepositoryUnavailable, message)
+        })?;
+        let folder = self.parts.workplace.folder(&order.id);
+        let made = folder.clone();
+        blocking(move || prepare(&made)).await.map_err(|error| {
+            Stop::caused(Code::Internal, "the worker's folder for the order could not be made", &error)
+        })?;
+        let job = Job {
+            service: self,
+            execute,
+            task,
+            repository,
+            folder,
+            started: self.context.clock.now(),
+            deadline: Instant::now() + limit,
+            cancel,
+        };
+        match order.kind() {
+            WorkOrderKind::Check => check::run(&job, gathered).await,
+            WorkOrderKind::Change | WorkOrderKind::Unspecified => change::run(&job, gathered).await,
+        }
+    }
+
+    /// Whether the dispatcher still waits for this order: not expired, not overtaken, its run not over. A
+    /// message that comes back after the order was given up must not do the work again.
+    async fn is_open(&self, execute: &Execute) -> Result<bool, Fault> {
+        let order = &execute.order.id;
+        let logged = self.context.logs().events(Log::Dispatcher, &execute.task).await?;
+        let since =
+            logged.iter().skip_while(|logged| offer(&logged.event).is_none_or(|offer| offer.id != *order));
+        Ok(!since.skip(1).any(|logged| gives_up(&logged.event, order)))
+    }
+
+    /// Takes the lease of a claimed order. An entry with our own token is left of a try before this one.
+    async fn take_lease(&self, execute: &Execute) -> Result<Option<Lease>, Fault> {
+        let holder = Holder {
+            worker: self.decider.worker.clone(),
+            instance: self.decider.instance.clone(),
+            token: execute.token,
+        };
+        let (order, leases) = (&execute.order.id, &self.context.leases);
+        for _ in 0..2 {
+            let taken = Lease::take(leases.clone(), self.context.clock.clone(), order, &holder).await?;
+            if taken.is_some() {
+                return Ok(taken);
+            }
+            let Some(entry) = leases.get(order).await? else { continue };
+            match serde_json::from_slice::<Holder>(&entry.value) {
+                Ok(found) if found == holder => lease::end(leases.as_ref(), order).await?,
+                _ => return Ok(None),
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The order that an event of the dispatcher carries.
+fn offer(event: &Event) -> Option<&WorkOrder> {
+    match event {
+        Event::Dispatcher(DispatcherEvent::TaskScheduled(event)) => event.order.as_ref(),
+        Event::Dispatcher(DispatcherEvent::WorkOrderIssued(event)) => event.order.as_ref(),
+        _ => None,
+    }
+}
+
+/// Whether an event after the offer of `order` ends it: its expiry, another order, the end of the run.
+fn gives_up(event: &Event, order: &str) -> bool {
+    let Event::Dispatcher(event) = event else { return false };
+    let is_other = |offer: Option<&WorkOrder>| offer.is_some_and(|offer| offer.id != order);
+    match event {
+        DispatcherEvent::WorkOrderExpired(event) => event.order == order,
+        DispatcherEvent::WorkOrderIssued(event) => is_other(event.order.as_ref()),
+        DispatcherEvent::TaskScheduled(event) => is_other(event.order.as_ref()),
+        DispatcherEvent::TaskCompleted(_)
+        | DispatcherEvent::TaskFailed(_)
+        | DispatcherEvent::TaskCancelled(_)
+        | DispatcherEvent::TaskBlocked(_) => true,
+        DispatcherEvent::ApprovalRequired(_)
+        | DispatcherEvent::TaskPaused(_)
+        | DispatcherEvent::TaskResumed(_)
+        | DispatcherEvent::TransitionRefused(_) => false,
+    }
+}
+
+fn work_span(execute: &Execute) -> tracing::Span {
+    use millrace_telemetry::names::attribute;
+    let order = &execute.order;
+    let agent = match order.kind() {
+        WorkOrderKind::Check => "checker",
+        WorkOrderKind::Change | WorkOrderKind::Unspecified => "implementer",
+    };
+    let task = order.task.as_ref();
+    tracing::info_span!(
+        "invoke_agent",
+        otel.name = %format!("invoke_agent {agent}"),
+        { attribute::GEN_AI_OPERATION_NAME } = "invoke_agent",
+        gen_ai.agent.name = agent,
+        gen_ai.agent.id = %order.id,
+        { attribute::MILLRACE_SERVICE } = Service::Worker.name(),
+        { attribute::TASK_ID } = execute.task.as_str(),
+        { attribute::TASK_RUN } = task.map_or(0, |task| task.run),
+        { attribute::TASK_ATTEMPT } = task.map_or(0, |task| task.attempt),
+        { attribute::REPOSITORY_ID } = task.map_or("", |task| task.repository.as_str()),
+    )
+}
+
+fn located(failure: Failure, kind: WorkOrderKind) -> Failure {
+    let mut failure = failure.from_source(Service::Worker.name()).at_stage(stage(kind));
+    if let Some((traceparent, _)) = millrace_telemetry::context::current_traceparent() {
+        failure.trace_id = millrace_telemetry::context::trace_id(&traceparent).unwrap_or_default();
+    }
+    failure
+}

@@ -1,0 +1,13 @@
+//! The worker on a broker in memory, with a real git repository and the real sandbox.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+#[path = "all/changes.rs"]
+mod changes;
+#[path = "all/checks.rs"]
+mod checks;
+#[path = "all/endings.rs"]
+mod endings;
+#[path = "all/refusals.rs"]
+mod refusals;
+#[path = "all/support.rs"]
+mod support;
