@@ -65,6 +65,23 @@ pub enum Color {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Everything in one process, beside a nats-server of its own.
+    #[command(
+        after_help = "Examples:\n  millrace dev --config millrace.toml\n  millrace dev --example examples/storefront"
+    )]
+    Dev(crate::dev::Dev),
+    /// Runs one service until it is told to stop.
+    #[command(
+        after_help = "Example:\n  MILLRACE_NATS_URL=nats://127.0.0.1:4222 millrace run dispatcher --config millrace.toml"
+    )]
+    Run {
+        /// Which service.
+        #[arg(value_enum)]
+        service: crate::services::Name,
+        /// Its configuration.
+        #[command(flatten)]
+        arguments: millrace_runtime::launch::Arguments,
+    },
     /// Tasks: hand in, look at, steer.
     #[command(subcommand)]
     Task(TaskCommand),

@@ -3,8 +3,10 @@
 mod cli;
 mod commands;
 mod connection;
+mod dev;
 mod exit;
 mod output;
+mod services;
 mod story;
 mod text;
 
@@ -20,6 +22,10 @@ pub use exit::Exit;
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let output = output::Output::new(&cli.global);
+    // A service process has a runtime and a log of its own.
+    if let cli::Command::Run { service, arguments } = &cli.command {
+        return millrace_runtime::launch::run_process(service.entry(), arguments);
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return output.failed(&exit::Failure::internal(format!("no runtime: {error}"))),

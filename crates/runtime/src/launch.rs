@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Args, Parser};
 use millrace_events::{Service, catalogue};
 use millrace_rpc::HealthHandle;
 use millrace_telemetry::{LogFormat, TelemetryConfig};
@@ -48,13 +48,8 @@ pub struct Entry {
 /// A running service.
 pub type Running = Pin<Box<dyn Future<Output = Result<(), ServiceError>> + Send>>;
 
-/// What every service binary takes on its command line.
-#[derive(Debug, Clone, Parser)]
-#[command(
-    version,
-    about = "One Millrace service",
-    after_help = "Example: MILLRACE_NATS_URL=nats://127.0.0.1:4222 millrace-dispatcher --config millrace.toml"
-)]
+/// What every service takes on its command line.
+#[derive(Debug, Clone, Args)]
 pub struct Arguments {
     /// The configuration file (TOML). Environment variables MILLRACE_* override it.
     #[arg(long, env = "MILLRACE_CONFIG", value_name = "FILE")]
@@ -64,9 +59,20 @@ pub struct Arguments {
     pub print_config: bool,
 }
 
+/// One Millrace service.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    after_help = "Example: MILLRACE_NATS_URL=nats://127.0.0.1:4222 millrace-dispatcher --config millrace.toml"
+)]
+struct Standalone {
+    #[command(flatten)]
+    arguments: Arguments,
+}
+
 /// The whole life of a process that runs one service.
 pub fn main(entry: Entry) -> ExitCode {
-    run_process(entry, &Arguments::parse())
+    run_process(entry, &Standalone::parse().arguments)
 }
 
 /// Runs one service in this process until SIGTERM or SIGINT; a second signal ends it at once.

@@ -7,6 +7,8 @@
     clippy::disallowed_methods
 )]
 
+#[path = "all/documents.rs"]
+mod documents;
 #[path = "all/layout.rs"]
 mod layout;
 #[path = "all/nats.rs"]

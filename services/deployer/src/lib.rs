@@ -1,4 +1,45 @@
-//! Millrace deployer.
+//! The deployer: the only writer to forges and targets. It publishes a worker's change as a pull request,
+//! merges what the validator lets through, releases the merge to its target, and takes it back when the
+//! target does not show it. One release at a time per target, from merge to verdict.
+
+pub mod config;
+pub mod domain;
+pub mod effects;
+pub mod target_book;
 
 pub mod adapters;
 pub mod ports;
+
+use std::sync::Arc;
+
+use millrace_runtime::service::{ServiceContext, ServiceError};
+use millrace_runtime::settings::{Settings, SettingsError};
+
+use adapters::sites::ConfiguredSites;
+use config::Config;
+use effects::{DeployerService, World};
+use target_book::TargetBook;
+
+/// Inputs of one log in flight at most. A release holds one from its merge to its verdict.
+const CONCURRENCY: usize = 64;
+
+/// Whether the deployer can run with these settings.
+pub fn check(settings: &Settings) -> Result<(), SettingsError> {
+    Config::from_settings(settings).map(drop)
+}
+
+/// Runs the deployer until the order to stop.
+pub async fn run(context: ServiceContext) -> Result<(), ServiceError> {
+    let config = Config::from_settings(&context.settings)?;
+    let world = World {
+        sites: Arc::new(ConfiguredSites::new(&context.settings, &config)),
+        targets: TargetBook::new(context.targets.clone()),
+        logs: context.logs(),
+        blobs: context.blobs.clone(),
+        clock: context.clock.clone(),
+        directory: config.directory,
+        wrong_sha_grace: config.wrong_sha_grace,
+        deployment: context.settings.limits.deployment,
+    };
+    Ok(context.host(DeployerService::new(world), CONCURRENCY).await?)
+}

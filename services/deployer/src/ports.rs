@@ -1,9 +1,60 @@
-//! What the deployer asks of the place where a repository's releases run.
+//! What the deployer asks of the place where a repository's releases run, and how it finds forge and place.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use millrace_forge::ForgeError;
+use millrace_forge::{Forge, ForgeError};
+
+/// The configured repositories and targets.
+#[async_trait]
+pub trait Sites: Send + Sync {
+    /// The repository of that id.
+    ///
+    /// # Errors
+    /// `Unknown`, `Forge`.
+    async fn repository(&self, id: &str) -> Result<Site, SiteError>;
+
+    /// The target of that id.
+    ///
+    /// # Errors
+    /// `Unknown`, `Forge`, `Target`.
+    async fn target(&self, id: &str) -> Result<Arc<dyn Target>, SiteError>;
+}
+
+/// A repository as the deployer sees it.
+#[derive(Clone)]
+pub struct Site {
+    /// Where its pull requests are.
+    pub forge: Arc<dyn Forge>,
+    /// The branch that changes are merged into.
+    pub base_branch: String,
+}
+
+/// Why a repository or target cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SiteError {
+    /// None is configured under that id.
+    #[error("no {kind} `{id}` is configured here")]
+    Unknown {
+        /// `repository` or `target`.
+        kind: &'static str,
+        /// The id that was asked for.
+        id: String,
+    },
+    /// Its forge cannot be opened.
+    #[error("the forge of repository `{repository}` cannot be opened")]
+    Forge {
+        /// The repository's id.
+        repository: String,
+        /// Why.
+        #[source]
+        source: ForgeError,
+    },
+    /// The target's configuration cannot be used.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+}
 
 /// One target. At most one release runs on it, and every call may be repeated after a crash.
 #[async_trait]

@@ -6,7 +6,9 @@ pub mod domain;
 mod effects;
 mod follower;
 mod projection;
+mod service;
 mod status;
 
 pub use projection::{Options, Projector, ProjectorError};
+pub use service::{check, run};
 pub use status::Status;

@@ -1,11 +1,10 @@
 //! `doctor`: everything that Millrace needs on this machine, really tried, with the fix for what is missing.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use millrace_rpc::client;
 use millrace_runtime::launch;
-use millrace_runtime::preflight::FLOOR;
 use millrace_sandbox::{Config, Sandbox};
 use serde_json::json;
 use tokio::process::Command;
@@ -24,8 +23,6 @@ const GIT_FLOOR: (u32, u32) = (2, 38);
 const PYTHON_FLOOR: (u32, u32) = (3, 8);
 /// Streams, ledger and releases of a day of development fit in.
 const MIN_FREE_BYTES: u64 = 1 << 30;
-/// How many folders upwards `.tools/` is looked for.
-const MAX_DEPTH: usize = 32;
 
 /// What was found.
 struct Finding {
@@ -45,7 +42,7 @@ impl Finding {
 /// Tries everything. Exit code 1 when something is missing.
 pub(super) async fn run(global: &Global, arguments: &Doctor, output: &Output) -> Result<Exit, Failure> {
     let findings = [
-        nats_server().await,
+        nats_server(),
         sandbox().await,
         program("git", GIT_FLOOR, "Install git 2.38 or newer from your distribution.").await,
         program("python3", PYTHON_FLOOR, "Install python3; only the example's application needs it.").await,
@@ -88,25 +85,16 @@ fn draw(finding: &Finding, output: &Output) {
     }
 }
 
-/// The one of `make setup`, else that on PATH: whichever is new enough.
-async fn nats_server() -> Finding {
-    let here = std::env::current_dir().unwrap_or_default();
-    let unpacked = here
-        .ancestors()
-        .take(MAX_DEPTH)
-        .map(|folder| folder.join(".tools/nats-server"))
-        .find(|path| path.is_file());
-    let mut problem = format!("there is no nats-server {}.{} or newer", FLOOR.0, FLOOR.1);
-    for candidate in unpacked.into_iter().chain([PathBuf::from("nats-server")]) {
-        match version(&candidate).await {
-            Ok((found, text)) if found >= FLOOR => {
-                return Finding::new("nats-server", Ok(format!("{text} ({})", candidate.display())), "");
-            }
-            Ok((_, text)) => problem = format!("{} is {text}, too old", candidate.display()),
-            Err(_) => {}
-        }
+/// The server that `millrace dev` would start.
+fn nats_server() -> Finding {
+    match crate::dev::find_nats_server() {
+        Ok((path, version)) => Finding::new("nats-server", Ok(format!("{version} ({})", path.display())), ""),
+        Err(error) => Finding::new(
+            "nats-server",
+            Err(error.to_string()),
+            "Run `make setup`, which puts one into .tools/.",
+        ),
     }
-    Finding::new("nats-server", Err(problem), "Run `make setup`, which puts one into .tools/.")
 }
 
 /// Builds a real sandbox and proves each of its denials.

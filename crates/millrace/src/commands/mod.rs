@@ -23,6 +23,9 @@ use crate::output::Output;
 pub(crate) async fn run(cli: &Cli, output: &Output) -> Result<Exit, Failure> {
     let global = &cli.global;
     match &cli.command {
+        Command::Dev(arguments) => crate::dev::run(arguments).await,
+        // Taken care of before there is a runtime.
+        Command::Run { .. } => Ok(Exit::Ok),
         Command::Task(command) => task_command(cli, command, output).await,
         Command::Spec(command) => spec::run(global, command, output).await,
         Command::DeadLetter(command) => dead_letter::run(&mut connect(global).await?, command, output).await,

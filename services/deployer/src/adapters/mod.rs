@@ -1,3 +1,4 @@
-//! Where releases run.
+//! Where releases run, and which repositories and targets there are.
 
 pub mod process_target;
+pub mod sites;

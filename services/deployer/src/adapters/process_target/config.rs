@@ -80,6 +80,14 @@ pub(super) struct User {
 }
 
 impl ProcessTargetConfig {
+    /// Whether a target can be made of it on this machine.
+    ///
+    /// # Errors
+    /// `Configuration`.
+    pub fn validate(&self) -> Result<(), TargetError> {
+        self.clone().check().map(drop)
+    }
+
     pub(super) fn check(self) -> Result<Checked, TargetError> {
         let id = self.id.clone();
         self.checked().map_err(|problem| TargetError::Configuration { target: id, problem })

@@ -1,0 +1,216 @@
+//! The development server: everything in one process, beside a nats-server of its own, with one identity
+//! and one connection per service as in a cluster.
+
+mod example;
+mod folder;
+mod nats_server;
+mod report;
+mod supervisor;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use millrace_runtime::bootstrap::{Declared, OnDifference, bootstrap};
+use millrace_runtime::nats::{ConnectOptions, NatsBroker};
+use millrace_runtime::permissions::{Identity, IdentityKey};
+use millrace_runtime::settings::{Settings, SettingsError, Source};
+use millrace_runtime::{launch, preflight};
+use tokio_util::sync::CancellationToken;
+use toml::Value;
+
+use self::nats_server::SyncInterval;
+pub(crate) use nats_server::find_nats_server;
+
+use self::folder::Folder;
+use self::nats_server::NatsServer;
+use crate::exit::{Exit, Failure};
+use crate::services;
+
+/// `millrace dev …`
+#[derive(Debug, Args)]
+pub struct Dev {
+    /// The configuration file (TOML): repositories, targets, limits.
+    #[arg(long, env = "MILLRACE_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where streams, ledger, keys and releases are kept.
+    #[arg(long, default_value = ".millrace", value_name = "FOLDER")]
+    pub directory: PathBuf,
+    /// Makes a git repository from this folder and carries its specs to a release.
+    #[arg(long, value_name = "FOLDER")]
+    pub example: Option<PathBuf>,
+    /// Where the query service listens; port 0 chooses a free one.
+    #[arg(long, default_value = "127.0.0.1:7447", value_name = "ADDRESS")]
+    pub listen: SocketAddr,
+    /// Uses this nats-server instead of starting one. It must know the identities of this folder, or none.
+    #[arg(long, env = "NATS_URL", value_name = "URL")]
+    pub nats_url: Option<String>,
+    /// When the nats-server that is started writes to disk: before it acknowledges an event, or every 100
+    /// ms, in which case a power cut loses at most that much.
+    #[arg(long, value_enum, default_value_t = SyncInterval::Always)]
+    pub sync_interval: SyncInterval,
+    /// Ends when the example's specs have come to their ends, with exit code 0 if one was released.
+    #[arg(long, requires = "example")]
+    pub exit_when_done: bool,
+}
+
+/// Runs the development server until it is told to stop.
+pub(crate) async fn run(dev: &Dev) -> Result<Exit, Failure> {
+    serve(dev).await.map_err(|error| match error.downcast::<SettingsError>() {
+        Ok(error) => Failure::new(Exit::Configuration, error.to_string(), "See docs/configuration.md."),
+        Err(error) => Failure::new(
+            Exit::Unsuccessful,
+            format!("{error:#}"),
+            "`millrace doctor` checks what Millrace needs.",
+        ),
+    })
+}
+
+async fn serve(dev: &Dev) -> anyhow::Result<Exit> {
+    let folder = Folder::open(&dev.directory)?;
+    let example = match &dev.example {
+        Some(source) => Some(example::prepare(&folder, source).await?),
+        None => None,
+    };
+    let listen = free_address(dev.listen).await?;
+    let settings = settings(dev, &folder, listen, example.as_ref())?;
+    for service in services::ALL {
+        (service.check)(&settings)?;
+    }
+    let _telemetry = millrace_telemetry::init(&launch::telemetry(&settings, "dev"))?;
+    let keys = folder.keys()?;
+    let installation = settings.installation();
+    let mut server = match &dev.nats_url {
+        Some(_) => None,
+        None => Some(NatsServer::start(&folder, &keys, &installation, dev.sync_interval).await?),
+    };
+    let nats_url = server.as_ref().map_or_else(|| settings.nats.url.clone(), |server| server.url.clone());
+    let settings = Arc::new(Settings { nats: with_url(&settings, &nats_url), ..settings });
+
+    let seed =
+        |identity: Identity| keys.iter().find(|key| key.identity == identity).map(|key| key.seed.clone());
+    let admin = connect(&nats_url, Identity::Bootstrap, seed(Identity::Bootstrap)).await?;
+    preflight::check_server(&admin)?;
+    let report = bootstrap(&admin, &Declared::of(&installation), OnDifference::Update).await?;
+    tracing::debug!(created = report.created.len(), unchanged = report.unchanged.len(), "bootstrap");
+    let database = Settings::required(settings.database_url.as_ref(), "database_url")?;
+    let ledger = millrace_ledger::Ledger::open(database).await.context("the ledger cannot be opened")?;
+    ledger.migrate().await.context("the ledger's schema cannot be brought up to date")?;
+    drop(ledger);
+
+    folder.announce(&settings, &keys)?;
+    report::addresses(&settings, &folder, server.as_ref());
+    let ended = live(dev, &folder, &settings, keys, example.as_ref(), server.as_mut()).await;
+    folder.forget()?;
+    if let Some(server) = server {
+        server.stop().await;
+    }
+    ended
+}
+
+/// Everything runs, until a signal, the example's end or the end of the nats-server.
+async fn live(
+    dev: &Dev,
+    folder: &Folder,
+    settings: &Arc<Settings>,
+    keys: Vec<IdentityKey>,
+    example: Option<&example::Example>,
+    server: Option<&mut NatsServer>,
+) -> anyhow::Result<Exit> {
+    let stop = CancellationToken::new();
+    let supervised = supervisor::run(settings.clone(), keys, stop.clone());
+    let follow = async {
+        match example {
+            Some(example) => example::follow(example, settings, dev.exit_when_done).await,
+            None => std::future::pending().await,
+        }
+    };
+    let server_ended = async {
+        match server {
+            Some(server) => server.ended().await,
+            None => std::future::pending().await,
+        }
+    };
+    let signals = launch::signals(stop.clone());
+    tokio::pin!(supervised, follow, server_ended, signals);
+    let mut exit = Exit::Ok;
+    let mut following = true;
+    loop {
+        tokio::select! {
+            () = &mut supervised => return Ok(exit),
+            // The second signal: nothing is waited for any more.
+            () = &mut signals => return Ok(exit),
+            status = &mut server_ended => {
+                stop.cancel();
+                bail!("nats-server ended by itself ({status}); its log is {}", folder.nats_log().display());
+            }
+            followed = &mut follow, if following => {
+                following = false;
+                match followed {
+                    Ok(None) => {}
+                    Ok(Some(code)) => {
+                        exit = code;
+                        stop.cancel();
+                    }
+                    Err(error) => {
+                        report::problem(&error);
+                        if dev.exit_when_done {
+                            exit = Exit::Unsuccessful;
+                            stop.cancel();
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn connect(url: &str, identity: Identity, seed: Option<String>) -> anyhow::Result<NatsBroker> {
+    let mut options = ConnectOptions::new(url, identity.name());
+    options.nkey_seed = seed;
+    NatsBroker::connect(options).await.with_context(|| format!("cannot connect to NATS at {url}"))
+}
+
+/// The address to listen on, with a port where 0 asks for a free one. A port that is taken is an error here,
+/// before anything is started.
+async fn free_address(wanted: SocketAddr) -> anyhow::Result<SocketAddr> {
+    let listener = tokio::net::TcpListener::bind(wanted).await.map_err(|error| {
+        anyhow::anyhow!("cannot listen on {wanted}: {error}; stop what uses the port, or choose another with --listen 127.0.0.1:0")
+    })?;
+    Ok(listener.local_addr()?)
+}
+
+/// The configuration file and the environment, with what the development server itself decides.
+fn settings(
+    dev: &Dev,
+    folder: &Folder,
+    listen: SocketAddr,
+    example: Option<&example::Example>,
+) -> anyhow::Result<Settings> {
+    let text = |path: PathBuf| Value::String(path.display().to_string());
+    let mut flags = vec![
+        ("query_listen".to_owned(), Value::String(listen.to_string())),
+        ("worker.directory".to_owned(), text(folder.path("worker"))),
+        ("deployer.directory".to_owned(), text(folder.path("deployer"))),
+        ("spec_registry.directory".to_owned(), text(folder.path("spec-registry"))),
+    ];
+    if let Some(url) = &dev.nats_url {
+        flags.push(("nats.url".to_owned(), Value::String(url.clone())));
+    }
+    let environment = launch::environment();
+    if !environment.contains_key("MILLRACE_DATABASE_URL") {
+        let url = format!("sqlite://{}", folder.path("ledger.db").display());
+        flags.push(("database_url".to_owned(), Value::String(url)));
+    }
+    if let Some(example) = example {
+        flags.push(("repository".to_owned(), Value::Array(vec![Value::Table(example.repository())])));
+        flags.push(("target".to_owned(), Value::Array(vec![Value::Table(example.target(folder))])));
+    }
+    Ok(Settings::load(&Source { file: dev.config.clone(), environment, flags })?)
+}
+
+fn with_url(settings: &Settings, url: &str) -> millrace_runtime::settings::Nats {
+    millrace_runtime::settings::Nats { url: url.to_owned(), ..settings.nats.clone() }
+}

@@ -1,0 +1,91 @@
+//! What the logs say right before something is done: whether the run goes on, and what is answered already.
+
+use millrace_events::v1::TaskRef;
+use millrace_events::{DeployerEvent, DispatcherEvent, Event, Key, Log};
+use millrace_runtime::host::Fault;
+
+use super::World;
+
+impl World {
+    /// Why nothing more may be done for this attempt; `None`: it goes on. `order`: the work order that it
+    /// comes from, whose expiry counts too.
+    pub(super) async fn is_over(
+        &self,
+        key: &Key,
+        task: &TaskRef,
+        order: Option<&str>,
+    ) -> Result<Option<String>, Fault> {
+        let events = self.logs.events(Log::Dispatcher, key).await?;
+        let events = events.into_iter().filter_map(|logged| match logged.event {
+            Event::Dispatcher(event) => Some(event),
+            _ => None,
+        });
+        Ok(standing(events, task, order))
+    }
+
+    /// What the deployer's own log says about a release by now: another handler may have answered since the
+    /// effect became due.
+    pub(super) async fn answers(&self, key: &Key, task: &TaskRef) -> Result<Answers, Fault> {
+        let mut answers = Answers::default();
+        for logged in self.logs.events(Log::Deployer, key).await? {
+            let Event::Deployer(event) = logged.event else { continue };
+            let found = event.task_ref().map(|found| (found.run, found.attempt));
+            if found != Some((task.run, task.attempt)) {
+                continue;
+            }
+            match event {
+                DeployerEvent::DeploymentVerified(_) | DeployerEvent::DeploymentFailed(_) => {
+                    answers.verdict = true;
+                }
+                DeployerEvent::RollbackCompleted(_) | DeployerEvent::RollbackFailed(_) => {
+                    answers.rollback = true;
+                }
+                _ => {}
+            }
+        }
+        Ok(answers)
+    }
+}
+
+/// What has been answered about a release.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    pub(super) verdict: bool,
+    pub(super) rollback: bool,
+}
+
+fn standing(
+    events: impl Iterator<Item = DispatcherEvent>,
+    task: &TaskRef,
+    order: Option<&str>,
+) -> Option<String> {
+    let mut present = (0, 0);
+    let mut ended = None;
+    let mut expired = false;
+    for event in events {
+        let named = event.task_ref().map_or((0, 0), |task| (task.run, task.attempt));
+        match &event {
+            DispatcherEvent::TaskScheduled(_) | DispatcherEvent::WorkOrderIssued(_) => {
+                present = named;
+                ended = None;
+            }
+            DispatcherEvent::WorkOrderExpired(event) => expired |= Some(event.order.as_str()) == order,
+            DispatcherEvent::TaskCompleted(_) => ended = Some("is complete"),
+            DispatcherEvent::TaskFailed(_) => ended = Some("has failed"),
+            DispatcherEvent::TaskBlocked(_) => ended = Some("is blocked"),
+            DispatcherEvent::TaskCancelled(_) => ended = Some("was cancelled"),
+            _ => {}
+        }
+    }
+    let (run, attempt) = present;
+    if present > (task.run, task.attempt) {
+        return Some(format!("attempt {run}.{attempt} has taken its place"));
+    }
+    if present < (task.run, task.attempt) {
+        return Some(format!("attempt {}.{} was never opened", task.run, task.attempt));
+    }
+    if let Some(how) = ended {
+        return Some(format!("run {run} {how}"));
+    }
+    expired.then(|| format!("the work order {} had expired", order.unwrap_or_default()))
+}

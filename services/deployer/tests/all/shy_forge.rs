@@ -1,0 +1,70 @@
+//! A forge that does not show its pull requests until it is told to.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use millrace_forge::{
+    Comment, Forge, ForgeError, MergeRequest, Merged, NewPullRequest, PullRequest, RevertRequest, Reverted,
+};
+
+pub(crate) struct ShyForge {
+    pub(crate) forge: Arc<dyn Forge>,
+    pub(crate) shows: AtomicBool,
+}
+
+#[async_trait]
+impl Forge for ShyForge {
+    async fn pull_request(&self, number: u64) -> Result<Option<PullRequest>, ForgeError> {
+        if self.shows.load(Ordering::SeqCst) { self.forge.pull_request(number).await } else { Ok(None) }
+    }
+    async fn push_bundle(&self, branch: &str, bundle: &Path, head_sha: &str) -> Result<(), ForgeError> {
+        self.forge.push_bundle(branch, bundle, head_sha).await
+    }
+    async fn find_pull_request(&self, head_branch: &str) -> Result<Option<PullRequest>, ForgeError> {
+        self.forge.find_pull_request(head_branch).await
+    }
+    async fn open_pull_request(&self, new: &NewPullRequest) -> Result<PullRequest, ForgeError> {
+        self.forge.open_pull_request(new).await
+    }
+    async fn comment(&self, number: u64, key: &str, body: &str) -> Result<Comment, ForgeError> {
+        self.forge.comment(number, key, body).await
+    }
+    async fn comments(&self, number: u64) -> Result<Vec<Comment>, ForgeError> {
+        self.forge.comments(number).await
+    }
+    async fn mark_ready(&self, number: u64) -> Result<(), ForgeError> {
+        self.forge.mark_ready(number).await
+    }
+    async fn close_pull_request(&self, number: u64, reason: &str) -> Result<(), ForgeError> {
+        self.forge.close_pull_request(number, reason).await
+    }
+    async fn branch_head(&self, branch: &str) -> Result<Option<String>, ForgeError> {
+        self.forge.branch_head(branch).await
+    }
+    async fn delete_branch(&self, branch: &str) -> Result<(), ForgeError> {
+        self.forge.delete_branch(branch).await
+    }
+    async fn merge(&self, request: &MergeRequest) -> Result<Merged, ForgeError> {
+        self.forge.merge(request).await
+    }
+    async fn revert(&self, request: &RevertRequest) -> Result<Reverted, ForgeError> {
+        self.forge.revert(request).await
+    }
+    async fn reverted_by(&self, commit: &str, descendant: &str) -> Result<Option<String>, ForgeError> {
+        self.forge.reverted_by(commit, descendant).await
+    }
+    async fn read_file(&self, commit: &str, path: &str) -> Result<Option<Vec<u8>>, ForgeError> {
+        self.forge.read_file(commit, path).await
+    }
+    async fn is_ancestor(&self, ancestor: &str, descendant: &str) -> Result<bool, ForgeError> {
+        self.forge.is_ancestor(ancestor, descendant).await
+    }
+    async fn checkout(&self, commit: &str, into: &Path) -> Result<(), ForgeError> {
+        self.forge.checkout(commit, into).await
+    }
+    fn clone_url(&self) -> String {
+        self.forge.clone_url()
+    }
+}

@@ -1,0 +1,77 @@
+//! The built binary as a child process.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// The `millrace` binary beside the test binary.
+pub fn binary() -> PathBuf {
+    let test = std::env::current_exe().expect("the test's own path");
+    let folder = test.ancestors().nth(2).expect("target/<profile>");
+    let binary = folder.join("millrace");
+    assert!(binary.is_file(), "{} is missing: cargo build -p millrace", binary.display());
+    binary
+}
+
+/// Runs `millrace` with `arguments` in `folder` until it ends.
+pub fn millrace(folder: &Path, arguments: &[&str]) -> Output {
+    clean(Command::new(binary())).args(arguments).current_dir(folder).output().expect("millrace runs")
+}
+
+/// A command without this process's MILLRACE_* variables.
+fn clean(mut command: Command) -> Command {
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("MILLRACE_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// A service's process. Killed when it is dropped.
+pub(crate) struct Process {
+    child: Child,
+}
+
+impl Process {
+    /// Starts `millrace run <service>` with a configuration file and variables; its log goes to `log`.
+    pub(crate) fn start(service: &str, config: &Path, variables: &[(String, String)], log: &Path) -> Self {
+        let log = File::options().create(true).append(true).open(log).expect("a log file");
+        let child = clean(Command::new(binary()))
+            .args(["run", service, "--config"])
+            .arg(config)
+            .envs(variables.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("the log again"))
+            .stderr(log)
+            .spawn()
+            .expect("millrace starts");
+        Self { child }
+    }
+
+    /// SIGKILL: no chance to say goodbye.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("it was running");
+        self.child.wait().expect("it ended");
+    }
+
+    /// SIGTERM, and the exit code it ends with.
+    pub(crate) fn stop(mut self) -> Option<i32> {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("a pid")).expect("a pid");
+        kill_process(pid, Signal::TERM).expect("it was running");
+        self.child.wait().expect("it ended").code()
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _gone = self.child.kill();
+        let _ended = self.child.wait();
+    }
+}

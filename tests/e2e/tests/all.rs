@@ -1,0 +1,15 @@
+//! Millrace as its users run it: built binaries as separate processes on a nats-server of their own.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::disallowed_methods)]
+
+#[path = "all/crashes.rs"]
+mod crashes;
+#[path = "all/happy_path.rs"]
+mod happy_path;
+#[path = "all/ledgers.rs"]
+mod ledgers;
+#[path = "all/refusals.rs"]
+mod refusals;
+#[path = "all/releases.rs"]
+mod releases;
+#[path = "all/traces.rs"]
+mod traces;
