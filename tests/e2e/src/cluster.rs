@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_events::{Event, Service};
+use millrace_ledger::Ledger;
+use millrace_projector::adapters::BrokerReader;
 use millrace_rpc::client::{self, LedgerQueryClient, OperatorClient};
 use millrace_rpc::v1::{GetTaskHistoryRequest, GetTaskRequest, HistoryEvent, Task, TaskStatus};
 use millrace_runtime::bootstrap::{Declared, Installation, OnDifference, bootstrap};
@@ -46,7 +48,9 @@ impl Default for Options {
 /// A running Millrace. Everything in it ends with it.
 pub struct Cluster {
     processes: BTreeMap<String, Process>,
+    /// The nats-server of this installation alone.
     pub nats: NatsServer,
+    /// The repository whose specs are carried out.
     pub repository: Repository,
     keys: Vec<IdentityKey>,
     options: Options,
@@ -76,13 +80,25 @@ impl Cluster {
         let admin = cluster.connect(Identity::Bootstrap).await;
         bootstrap(&admin, &Declared::of(&installation), OnDifference::Report).await.unwrap();
         cluster.write_config();
-        let ledger = millrace_ledger::Ledger::open(&cluster.database_url()).await.unwrap();
+        let ledger = Ledger::open(&cluster.database_url()).await.unwrap();
         ledger.migrate().await.unwrap();
         drop(ledger);
         for name in cluster.names() {
             cluster.start_process(&name);
         }
+        for name in cluster.names() {
+            cluster.wait_until_running(&name).await;
+        }
         cluster
+    }
+
+    /// Waits until a process that was just started has connected.
+    pub async fn wait_until_running(&self, name: &str) {
+        eventually(name, Duration::from_secs(30), async || {
+            let log = std::fs::read_to_string(self.path(&format!("{name}.log"))).unwrap_or_default();
+            log.contains("running")
+        })
+        .await;
     }
 
     /// Names of all processes: one per service, two for the worker.
@@ -106,7 +122,12 @@ impl Cluster {
         if let Some(endpoint) = &self.options.otlp_endpoint {
             variables.push(("MILLRACE_OTLP_ENDPOINT".to_owned(), endpoint.clone()));
         }
-        let process = Process::start(service, &self.path("millrace.toml"), &variables, &self.path(&format!("{name}.log")));
+        let process = Process::start(
+            service,
+            &self.path("millrace.toml"),
+            &variables,
+            &self.path(&format!("{name}.log")),
+        );
         assert!(self.processes.insert(name.to_owned(), process).is_none(), "{name} runs already");
     }
 
@@ -144,7 +165,9 @@ impl Cluster {
     /// A connection under an identity.
     pub async fn connect(&self, identity: Identity) -> NatsBroker {
         let seed = &self.keys.iter().find(|key| key.identity == identity).unwrap().seed;
-        NatsBroker::connect(ConnectOptions::new(self.nats.client_url(), identity.name()).seed(seed)).await.unwrap()
+        NatsBroker::connect(ConnectOptions::new(self.nats.client_url(), identity.name()).seed(seed))
+            .await
+            .unwrap()
     }
 
     /// A reader of all logs.
@@ -231,8 +254,12 @@ impl Cluster {
     /// The one terminal event of each run, checked: none has two.
     pub async fn terminal_events(&self, task: &str) -> Vec<HistoryEvent> {
         let terminal = ["TaskCompleted", "TaskFailed", "TaskBlocked", "TaskCancelled"];
-        let events: Vec<HistoryEvent> =
-            self.history(task).await.into_iter().filter(|event| terminal.contains(&event.name.as_str())).collect();
+        let events: Vec<HistoryEvent> = self
+            .history(task)
+            .await
+            .into_iter()
+            .filter(|event| terminal.contains(&event.name.as_str()))
+            .collect();
         let mut runs: Vec<u32> = events.iter().map(|event| event.run).collect();
         runs.sort_unstable();
         runs.dedup();
@@ -246,7 +273,9 @@ impl Cluster {
         let stored = auditor.read(&log.stream(0), None, 1, 10_000).await.unwrap();
         stored
             .iter()
-            .map(|stored| millrace_events::Envelope::decode(&stored.payload).unwrap().event().unwrap().unwrap())
+            .map(|stored| {
+                millrace_events::Envelope::decode(&stored.payload).unwrap().event().unwrap().unwrap()
+            })
             .collect()
     }
 
@@ -256,7 +285,11 @@ impl Cluster {
         let mut text = match client::connect(&self.address()).await {
             Ok(channel) => match LedgerQueryClient::new(channel).get_task_history(request).await {
                 Ok(answer) => {
-                    let lines = answer.into_inner().events.into_iter().map(|event| format!("  {} {}", event.name, event.data));
+                    let lines = answer
+                        .into_inner()
+                        .events
+                        .into_iter()
+                        .map(|event| format!("  {} {}", event.name, event.data));
                     lines.collect::<Vec<_>>().join("\n")
                 }
                 Err(error) => error.to_string(),
@@ -266,12 +299,16 @@ impl Cluster {
         for name in self.names() {
             let log = std::fs::read_to_string(self.path(&format!("{name}.log"))).unwrap_or_default();
             let last: Vec<&str> = log.lines().rev().take(8).collect();
-            text.push_str(&format!("\n--- {name}\n{}", last.into_iter().rev().collect::<Vec<_>>().join("\n")));
+            text.push_str(&format!(
+                "\n--- {name}\n{}",
+                last.into_iter().rev().collect::<Vec<_>>().join("\n")
+            ));
         }
         text
     }
 
-    fn seed_file(&self, service: &str) -> PathBuf {
+    /// The file with the seed of an identity.
+    pub fn seed_file(&self, service: &str) -> PathBuf {
         let path = self.path(&format!("{service}.seed"));
         let key = self.keys.iter().find(|key| key.identity.name() == service).unwrap();
         std::fs::write(&path, &key.seed).unwrap();
@@ -303,7 +340,9 @@ impl Drop for Cluster {
 /// Ends the release of a process target by its recorded process id.
 fn stop_release(root: &std::path::Path) {
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
         let arguments = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
         let ours = String::from_utf8_lossy(&arguments).contains(root.to_string_lossy().as_ref());
         if let Some(pid) = rustix::process::Pid::from_raw(pid).filter(|_| ours) {
@@ -317,7 +356,7 @@ impl Cluster {
     pub async fn quiet(&self) {
         let auditor = self.auditor().await;
         eventually("the ledger has caught up", Duration::from_secs(30), async || {
-            let ledger = millrace_ledger::Ledger::open(&self.database_url()).await.unwrap();
+            let ledger = Ledger::open(&self.database_url()).await.unwrap();
             let applied = ledger.applied().await.unwrap();
             for log in millrace_events::Log::ALL {
                 let last = auditor.stream_state(&log.stream(0)).await.unwrap().last;
@@ -328,5 +367,21 @@ impl Cluster {
             true
         })
         .await;
+    }
+
+    /// A fresh ledger at `url`, from the streams alone.
+    pub async fn rebuild_into(&self, url: &str) -> Ledger {
+        let rebuilt = Ledger::open(url).await.unwrap();
+        let reader = BrokerReader::new(self.auditor().await);
+        let streams: Vec<String> = millrace_events::Log::ALL.iter().map(|log| log.stream(0)).collect();
+        millrace_ledger::rebuild(&rebuilt, &reader, &streams, None).await.unwrap();
+        rebuilt
+    }
+
+    /// The canonical form of a ledger.
+    pub async fn export(&self, ledger: &Ledger) -> String {
+        let mut bytes = Vec::new();
+        ledger.export(&mut bytes).await.unwrap().unwrap();
+        String::from_utf8(bytes).unwrap()
     }
 }

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// The `millrace` binary beside the test binary.
-pub fn binary() -> PathBuf {
+fn binary() -> PathBuf {
     let test = std::env::current_exe().expect("the test's own path");
     let folder = test.ancestors().nth(2).expect("target/<profile>");
     let binary = folder.join("millrace");

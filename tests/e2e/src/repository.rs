@@ -21,6 +21,7 @@ http.server.ThreadingHTTPServer((os.environ["HOST"], int(os.environ["PORT"])), H
 
 /// A bare repository and a clone to write in.
 pub struct Repository {
+    /// The bare repository, as the configuration names it.
     pub bare: PathBuf,
     work: PathBuf,
 }
@@ -95,14 +96,18 @@ impl Repository {
 
     /// Commits files on main and pushes them.
     pub fn commit(&self, files: &[(&str, String)]) -> String {
-        let _first_time = Command::new("git").args(["pull", "--quiet", "origin", "main"]).current_dir(&self.work).output();
+        let _first_time =
+            Command::new("git").args(["pull", "--quiet", "origin", "main"]).current_dir(&self.work).output();
         for (path, text) in files {
             let path = self.work.join(path);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, text).unwrap();
         }
         git(&self.work, &["add", "--all"]);
-        git(&self.work, &["-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "--quiet", "--message", "files"]);
+        git(
+            &self.work,
+            &["-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "--quiet", "--message", "files"],
+        );
         git(&self.work, &["push", "--quiet", "origin", "HEAD:main"]);
         git(&self.work, &["rev-parse", "HEAD"])
     }

@@ -1,5 +1,11 @@
 //! Millrace as its users run it: built binaries as separate processes on a nats-server of their own.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::disallowed_methods)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods
+)]
 
 #[path = "all/crashes.rs"]
 mod crashes;

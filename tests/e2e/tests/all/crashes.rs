@@ -86,7 +86,8 @@ async fn s2_g1_without_a_worker_the_task_is_blocked_after_three_offers() {
     }
     let mut operator = cluster.operator().await;
     for _ in 0..2 {
-        let request = millrace_rpc::v1::RetryRequest { task: "VTID-00040".to_owned(), run: 1, ..Default::default() };
+        let request =
+            millrace_rpc::v1::OperatorRequest { task: "VTID-00040".to_owned(), run: 1, ..Default::default() };
         operator.retry(request).await.unwrap();
     }
     let task = cluster.wait_for("VTID-00040", TaskStatus::Complete, BOUND).await;

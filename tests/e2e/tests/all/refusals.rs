@@ -12,13 +12,19 @@ const BOUND: Duration = Duration::from_secs(60);
 fn assert_explained(task: &Task, code: &str) {
     let failure = task.failure.as_ref().unwrap_or_else(|| panic!("{} failed without a failure", task.id));
     assert_eq!(failure.code, code, "{}", failure.message);
-    assert!(failure.message.len() > 10 && !failure.stage.is_empty() && failure.advice.len() > 10, "{failure:?}");
+    assert!(
+        failure.message.len() > 10 && !failure.stage.is_empty() && failure.advice.len() > 10,
+        "{failure:?}"
+    );
 }
 
 async fn no_work_orders(cluster: &Cluster) -> bool {
     let dispatched = cluster.log(Log::Dispatcher).await;
     !dispatched.iter().any(|event| {
-        matches!(event, Event::Dispatcher(DispatcherEvent::TaskScheduled(_) | DispatcherEvent::WorkOrderIssued(_)))
+        matches!(
+            event,
+            Event::Dispatcher(DispatcherEvent::TaskScheduled(_) | DispatcherEvent::WorkOrderIssued(_))
+        )
     })
 }
 
@@ -99,7 +105,10 @@ async fn s2_a6_a_failing_check_stops_the_merge() {
     assert_eq!(cluster.repository.git(&["rev-parse", "main"]), head);
     assert!(!cluster.event_names("VTID-00004").await.contains(&"MergeCompleted".to_owned()));
     assert_eq!(cluster.terminal_events("VTID-00004").await.len(), 1);
-    let why = millrace_e2e::millrace(&cluster.path(""), &["task", "why", "VTID-00004", "--server", &cluster.address()]);
+    let why = millrace_e2e::millrace(
+        &cluster.path(""),
+        &["task", "why", "VTID-00004", "--server", &cluster.address()],
+    );
     let text = String::from_utf8_lossy(&why.stdout).into_owned();
     assert!(text.contains("CHECKS_FAILED") && text.contains("words"), "{text}");
 }
@@ -127,5 +136,8 @@ async fn s2_g8a_an_execution_over_its_limit_is_killed() {
     let task = cluster.wait_for("VTID-00006", TaskStatus::Failed, BOUND).await;
     assert_explained(&task, "EXECUTION_TIMEOUT");
     let processes = std::process::Command::new("ps").args(["-eo", "args"]).output().unwrap();
-    assert!(!String::from_utf8_lossy(&processes.stdout).lines().any(|line| line == "sleep 3597"), "it still runs");
+    assert!(
+        !String::from_utf8_lossy(&processes.stdout).lines().any(|line| line == "sleep 3597"),
+        "it still runs"
+    );
 }

@@ -51,7 +51,11 @@ async fn a_start_command_that_exits_is_reported_with_its_own_words() {
     let task = cluster.wait_for("VTID-00061", TaskStatus::Failed, BOUND).await;
     let failure = task.failure.unwrap();
     assert_eq!(failure.code, "DEPLOYMENT_FAILED");
-    assert!(failure.message.contains("no database") || failure.causes.iter().any(|cause| cause.contains("no database")), "{failure:?}");
+    assert!(
+        failure.message.contains("no database")
+            || failure.causes.iter().any(|cause| cause.contains("no database")),
+        "{failure:?}"
+    );
 }
 
 /// Two tasks for one target at once: both are released, one after the other.

@@ -23,14 +23,16 @@ async fn s3_4_5a_a_task_is_one_trace_from_intake_to_its_end() {
     }
     let trace_of = |span: &millrace_testkit::otlp::Span| span.trace_id.clone();
     let spans = receiver.spans();
-    let trace = spans.iter().find(|span| span.name == "submit spec").map(trace_of).expect("the intake's span");
+    let trace =
+        spans.iter().find(|span| span.name == "submit spec").map(trace_of).expect("the intake's span");
     let ours: Vec<_> = spans.iter().filter(|span| span.trace_id == trace).collect();
     let names: Vec<&str> = ours.iter().map(|span| span.name.as_str()).collect();
     for log in ["intake", "spec-registry", "dispatcher", "worker", "deployer", "validator"] {
         let expected = format!("process millrace.{log}.{{partition}}.{{key}}");
         assert!(names.contains(&expected.as_str()), "no span {expected} in the trace; it has {names:?}");
     }
-    let roots = ours.iter().filter(|span| !ours.iter().any(|other| other.span_id == span.parent_span_id)).count();
+    let roots =
+        ours.iter().filter(|span| !ours.iter().any(|other| other.span_id == span.parent_span_id)).count();
     assert_eq!(roots, 1, "one root: {names:?}");
     assert!(history.len() > 10);
 }
