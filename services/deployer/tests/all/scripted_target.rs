@@ -27,7 +27,7 @@ pub(crate) struct ScriptedTarget {
 #[derive(Default)]
 struct State {
     running: Option<String>,
-    behaviour: BTreeMap<String, Behaviour>,
+    behaviour: BTreeMap<String, Option<Behaviour>>,
     /// For every commit that nothing else is said of.
     otherwise: Option<Behaviour>,
     calls: Vec<String>,
@@ -56,7 +56,7 @@ impl ScriptedTarget {
 
 impl State {
     fn behaviour_of(&self, commit: &str) -> Option<Behaviour> {
-        self.behaviour.get(commit).cloned()
+        self.behaviour.get(commit).cloned().flatten()
     }
 
     fn record(&self) -> Option<ReleaseRecord> {
@@ -76,9 +76,8 @@ impl Target for ScriptedTarget {
         if started {
             state.calls.push(format!("roll out {commit}"));
             // A release keeps the behaviour that it started with first.
-            if let Some(behaviour) = state.otherwise.clone() {
-                state.behaviour.entry(commit.clone()).or_insert(behaviour);
-            }
+            let behaviour = state.otherwise.clone();
+            state.behaviour.entry(commit.clone()).or_insert(behaviour);
         }
         if state.behaviour_of(&commit) == Some(Behaviour::Exits) {
             state.running = None;
