@@ -219,3 +219,29 @@ task_refs! {
         DeploymentFailed, RollbackCompleted, RollbackFailed, StageStopped,
     }
 }
+
+macro_rules! failures {
+    ($($log:ident as $type:ident { $($event:ident),+ $(,)? })+) => {
+        impl Event {
+            /// The failure that the event states, where it states one.
+            pub fn failure_mut(&mut self) -> Option<&mut v1::Failure> {
+                match self {
+                    $($(Self::$log($type::$event(event)) => event.failure.as_mut(),)+)+
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+failures! {
+    SpecRegistry as SpecRegistryEvent { SpecRejected }
+    Dispatcher as DispatcherEvent { WorkOrderExpired, TaskBlocked, TaskFailed, TransitionRefused }
+    Worker as WorkerEvent { ToolCallRefused, ExecutionFailed }
+    Validator as ValidatorEvent { ValidationFailed }
+    Deployer as DeployerEvent {
+        PullRequestFailed, MergeFailed, DeploymentFailed, RollbackCompleted, RollbackFailed,
+    }
+    Projector as ProjectorEvent { LedgerRegressed }
+    DeadLetter as DeadLetterEvent { DeadLettered }
+}

@@ -2,6 +2,7 @@
 
 use crate::error_code::Code;
 use crate::generated::v1;
+use crate::scrub::scrub;
 
 /// Longest sentence of a failure, in characters.
 const MAX_MESSAGE_CHARS: usize = 2_000;
@@ -29,7 +30,7 @@ impl v1::Failure {
         let message: String = message.into();
         Self {
             code: code.to_wire() as i32,
-            message: message.chars().take(MAX_MESSAGE_CHARS).collect(),
+            message: scrub(&message).chars().take(MAX_MESSAGE_CHARS).collect(),
             ..Self::default()
         }
     }
@@ -53,7 +54,7 @@ impl v1::Failure {
             if self.causes.len() == MAX_CAUSES {
                 break;
             }
-            self.causes.push(error.to_string().chars().take(MAX_MESSAGE_CHARS).collect());
+            self.causes.push(scrub(&error.to_string()).chars().take(MAX_MESSAGE_CHARS).collect());
             next = error.source();
         }
         self
@@ -61,7 +62,7 @@ impl v1::Failure {
 
     /// Adds a fact, such as an exit code.
     pub fn with(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.context.insert(name.into(), value.into());
+        self.context.insert(name.into(), scrub(&value.into()));
         self
     }
 

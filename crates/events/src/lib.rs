@@ -13,6 +13,7 @@ mod failure;
 mod generated;
 mod json;
 mod key;
+mod scrub;
 
 pub use catalogue::{Log, Service};
 pub use envelope::{CONTENT_TYPE_JSON, CONTENT_TYPE_PROTOBUF, Envelope, EnvelopeError, JsonEventError};
@@ -25,6 +26,8 @@ pub use event_id::{event_id, submission_id};
 pub use generated::v1;
 pub use json::{descriptors, message_to_json};
 pub use prost_types::Timestamp as WireTimestamp;
+
+pub use scrub::scrub;
 
 pub use key::{Key, KeyError, TaskId, TaskIdError};
 

@@ -55,6 +55,8 @@ pub struct Cluster {
     keys: Vec<IdentityKey>,
     options: Options,
     query: SocketAddr,
+    /// Where each process answers for its health.
+    health: BTreeMap<String, SocketAddr>,
     folder: tempfile::TempDir,
 }
 
@@ -75,18 +77,26 @@ impl Cluster {
         };
         let nats = NatsServer::start_with(&nats_config(&keys, &installation));
         let repository = Repository::new(folder.path());
+        let names = Self::names();
+        // All at once, so that no port is handed out twice.
+        let sockets: Vec<TcpListener> =
+            names.iter().map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
         let query = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let mut cluster = Self { processes: BTreeMap::new(), nats, repository, keys, options, query, folder };
+        let health =
+            names.into_iter().zip(sockets.iter().map(|socket| socket.local_addr().unwrap())).collect();
+        drop(sockets);
+        let processes = BTreeMap::new();
+        let mut cluster = Self { processes, nats, repository, keys, options, query, health, folder };
         let admin = cluster.connect(Identity::Bootstrap).await;
         bootstrap(&admin, &Declared::of(&installation), OnDifference::Report).await.unwrap();
         cluster.write_config();
         let ledger = Ledger::open(&cluster.database_url()).await.unwrap();
         ledger.migrate().await.unwrap();
         drop(ledger);
-        for name in cluster.names() {
+        for name in Self::names() {
             cluster.start_process(&name);
         }
-        for name in cluster.names() {
+        for name in Self::names() {
             cluster.wait_until_running(&name).await;
         }
         cluster
@@ -102,7 +112,7 @@ impl Cluster {
     }
 
     /// Names of all processes: one per service, two for the worker.
-    pub fn names(&self) -> Vec<String> {
+    pub fn names() -> Vec<String> {
         let services = Service::ALL.iter().map(|service| service.name()).filter(|name| *name != "worker");
         services.map(str::to_owned).chain(["worker-1".to_owned(), "worker-2".to_owned()]).collect()
     }
@@ -119,6 +129,9 @@ impl Cluster {
             ("MILLRACE_DEPLOYER_DIRECTORY".to_owned(), self.path("deployer").display().to_string()),
             ("MILLRACE_SPEC_REGISTRY_DIRECTORY".to_owned(), self.path("registry").display().to_string()),
         ];
+        if let Some(address) = self.health.get(name) {
+            variables.push(("MILLRACE_HEALTH_LISTEN".to_owned(), address.to_string()));
+        }
         if let Some(endpoint) = &self.options.otlp_endpoint {
             variables.push(("MILLRACE_OTLP_ENDPOINT".to_owned(), endpoint.clone()));
         }
@@ -144,6 +157,16 @@ impl Cluster {
     /// Process id.
     pub fn pid(&self, name: &str) -> u32 {
         self.processes[name].pid()
+    }
+
+    /// What a process answers at `/readyz`: the status code, or nothing when it does not answer.
+    pub fn readiness(&self, name: &str) -> Option<u16> {
+        use std::io::{Read as _, Write as _};
+        let mut stream = std::net::TcpStream::connect(self.health[name]).ok()?;
+        write!(stream, "GET /readyz HTTP/1.0\r\nHost: millrace\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        answer.split(' ').nth(1)?.parse().ok()
     }
 
     /// The ledger's URL.
@@ -296,7 +319,7 @@ impl Cluster {
             },
             Err(error) => error.to_string(),
         };
-        for name in self.names() {
+        for name in Self::names() {
             let log = std::fs::read_to_string(self.path(&format!("{name}.log"))).unwrap_or_default();
             let last: Vec<&str> = log.lines().rev().take(8).collect();
             text.push_str(&format!(

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use millrace_decider::{Cause, Context, Decider, Recorded};
+use millrace_events::v1::Failure;
 use millrace_events::{CONTENT_TYPE_PROTOBUF, Envelope, Event, Key, LogEvent, event_id};
 
 use super::state_cache::Cached;
@@ -79,8 +80,11 @@ impl LogStore {
     {
         let (stream, subject) = self.place::<D::Event>(writing.key);
         let Context { now, cause } = writing.context;
-        let wire: Event = event.clone().into_event();
-        let id = event_id(cause, self.service, event.name(), writing.index);
+        let mut wire: Event = event.into_event();
+        if let Some(failure) = wire.failure_mut() {
+            complete(failure, self.service, &writing.traceparent);
+        }
+        let id = event_id(cause, self.service, wire.name(), writing.index);
         let source = format!("/{}/{}", millrace_events::catalogue::NAMESPACE, self.service);
         let mut envelope = Envelope::new(id.to_string(), source, writing.key.clone(), *now, &wire);
         envelope.cause = Some(cause.clone());
@@ -94,11 +98,23 @@ impl LogStore {
         let append =
             Append::new(stream, subject, payload).content_type(CONTENT_TYPE_PROTOBUF).expecting(cached.last);
         let appended = self.broker.append(&append).await?;
+        // What is folded is what was written.
+        let Some(event) = D::Event::from_event(wire) else { return Ok(appended.sequence) };
         let recorded =
             Recorded { event: &event, sequence: appended.sequence, time: *now, cause: Some(cause) };
         decider.evolve(&mut cached.state, &recorded);
         cached.last = appended.sequence;
         Ok(appended.sequence)
+    }
+}
+
+/// Adds to a failure what only the host knows: who states it, unless it was passed on, and the trace.
+fn complete(failure: &mut Failure, service: &str, traceparent: &str) {
+    if failure.source.is_empty() {
+        service.clone_into(&mut failure.source);
+    }
+    if failure.trace_id.is_empty() {
+        failure.trace_id = millrace_telemetry::context::trace_id(traceparent).unwrap_or_default();
     }
 }
 

@@ -185,6 +185,24 @@ fn s2_g1_an_order_nobody_takes_is_offered_three_times_and_then_blocks_the_task()
 }
 
 #[test]
+fn s1_gap3_c_an_order_taken_at_the_last_offer_goes_on() {
+    let decider = dispatcher();
+    let mut scenario = scheduled(&decider);
+    for _ in 1..=2 {
+        let answer = inquired(&scenario, "acknowledge", Report::default());
+        assert!(matches!(scenario.when(&answer).event(), DispatcherEvent::WorkOrderExpired(_)));
+        let redispatch = Input::Timer(timer("redispatch", &order(&scenario)));
+        assert!(matches!(scenario.when(&redispatch).event(), DispatcherEvent::WorkOrderIssued(_)));
+    }
+    let last = order(&scenario);
+    assert_eq!((last.tries, last.id.as_str()), (3, "VTID-01213/1.1/change/3"));
+    let taken = Report { acknowledged: true, lease_alive: true, ..Report::default() };
+    assert!(scenario.when(&inquired(&scenario, "acknowledge", taken)).is_nothing());
+    let done = verified(&scenario);
+    assert!(matches!(scenario.when(&done).event(), DispatcherEvent::TaskCompleted(_)));
+}
+
+#[test]
 fn s2_b6_an_acknowledged_order_does_not_expire_and_its_lease_is_watched() {
     let decider = dispatcher();
     let mut scenario = scheduled(&decider);

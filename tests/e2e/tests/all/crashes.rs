@@ -30,7 +30,7 @@ async fn s2_g8b_a_worker_killed_in_the_middle_is_replaced() {
 #[tokio::test(flavor = "multi_thread")]
 async fn s4_fund_03_every_service_may_be_killed_in_the_middle_of_a_run() {
     let mut cluster = Cluster::start().await;
-    let services = cluster.names();
+    let services = Cluster::names();
     for (number, victim) in services.iter().filter(|name| !name.starts_with("worker")).enumerate() {
         let id = format!("{:05}", 20 + number);
         let task = format!("VTID-{id}");
@@ -92,6 +92,23 @@ async fn s2_g1_without_a_worker_the_task_is_blocked_after_three_offers() {
     }
     let task = cluster.wait_for("VTID-00040", TaskStatus::Complete, BOUND).await;
     assert_eq!(task.run, 2);
+}
+
+/// S0-1.b: every process says that it is ready, that it is not while NATS is away, and that it is again.
+#[tokio::test(flavor = "multi_thread")]
+async fn s0_1_b_no_process_is_ready_while_nats_is_away() {
+    let cluster = Cluster::start().await;
+    let all = async |status: u16| {
+        millrace_testkit::eventually(&format!("all answer {status}"), BOUND, async || {
+            Cluster::names().iter().all(|name| cluster.readiness(name) == Some(status))
+        })
+        .await;
+    };
+    all(200).await;
+    cluster.nats.kill();
+    all(503).await;
+    cluster.nats.restart();
+    all(200).await;
 }
 
 /// What a service is not given by the catalogue it cannot do, in the deployment that the tests run.

@@ -89,3 +89,34 @@ async fn s1_gap2_5_an_edited_spec_is_a_new_version_and_the_old_one_stays() {
     let old = query.get_spec(request).await.unwrap().into_inner();
     assert_eq!(old.spec.unwrap().checksum, millrace_runtime::blobs::digest_of(first.as_bytes()));
 }
+
+/// S2-A1 to S2-A3: a submitted spec is accepted with its place in the log; each of many tasks has its work
+/// order within 5 seconds of its registration and is taken within 30, by the times that the events carry.
+#[tokio::test(flavor = "multi_thread")]
+async fn s2_a1_s2_a2_s2_a3_submitted_tasks_are_dispatched_and_taken_in_time() {
+    let cluster = Cluster::start().await;
+    let mut operator = cluster.operator().await;
+    let tasks: Vec<String> = (100..112).map(|number| format!("VTID-{number:05}")).collect();
+    for task in &tasks {
+        let plan =
+            Plan { writes: vec![("notes.txt", format!("{task}\n"))], commands: vec![], without: vec![] };
+        let request = millrace_rpc::v1::SubmitSpecRequest {
+            repository: "shop".to_owned(),
+            path: format!("{task}-x.md"),
+            content: spec(task, &plan).into_bytes(),
+            plan: vec![],
+        };
+        let published = operator.submit_spec(request).await.unwrap().into_inner();
+        assert!(published.position.unwrap().sequence > 0);
+    }
+    for task in &tasks {
+        cluster.wait_for_event(task, "WorkOrderAcknowledged", BOUND).await;
+        let history = cluster.history(task).await;
+        let at = |name: &str| {
+            let time = history.iter().find(|event| event.name == name).unwrap().time.unwrap();
+            time.seconds * 1_000 + i64::from(time.nanos) / 1_000_000
+        };
+        assert!(at("TaskScheduled") - at("SpecRegistered") < 5_000, "{task}");
+        assert!(at("WorkOrderAcknowledged") - at("TaskScheduled") < 30_000, "{task}");
+    }
+}

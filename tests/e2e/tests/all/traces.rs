@@ -17,8 +17,10 @@ async fn s3_4_5a_a_task_is_one_trace_from_intake_to_its_end() {
     cluster.repository.add_spec("00090", spec("VTID-00090", &Plan::page("traced")));
     cluster.wait_for("VTID-00090", TaskStatus::Complete, BOUND).await;
     let history = cluster.history("VTID-00090").await;
+    cluster.repository.add_spec("00091", spec("VTID-00091", &Plan::page("broken")));
+    let failed = cluster.wait_for("VTID-00091", TaskStatus::Failed, BOUND).await.failure.unwrap();
     // A stop in order sends what is still held back.
-    for name in cluster.names() {
+    for name in Cluster::names() {
         cluster.stop(&name);
     }
     let trace_of = |span: &millrace_testkit::otlp::Span| span.trace_id.clone();
@@ -35,4 +37,7 @@ async fn s3_4_5a_a_task_is_one_trace_from_intake_to_its_end() {
         ours.iter().filter(|span| !ours.iter().any(|other| other.span_id == span.parent_span_id)).count();
     assert_eq!(roots, 1, "one root: {names:?}");
     assert!(history.len() > 10);
+    // S1-Gap6.3: a failure names its source, its causes and its trace.
+    assert!(!failed.source.is_empty() && failed.trace_id.len() == 32, "{failed:?}");
+    assert!(spans.iter().any(|span| span.trace_id == failed.trace_id), "{failed:?}");
 }
