@@ -5,6 +5,7 @@
 pub mod config;
 pub mod domain;
 pub mod effects;
+pub mod releases;
 pub mod target_book;
 
 pub mod adapters;
@@ -31,9 +32,12 @@ pub fn check(settings: &Settings) -> Result<(), SettingsError> {
 /// Runs the deployer until the order to stop.
 pub async fn run(context: ServiceContext) -> Result<(), ServiceError> {
     let config = Config::from_settings(&context.settings)?;
+    let sites = Arc::new(ConfiguredSites::new(&context.settings, &config));
+    let targets = TargetBook::new(context.targets.clone());
+    releases::resume(&sites, &targets, &config).await;
     let world = World {
-        sites: Arc::new(ConfiguredSites::new(&context.settings, &config)),
-        targets: TargetBook::new(context.targets.clone()),
+        sites,
+        targets,
         logs: context.logs(),
         blobs: context.blobs.clone(),
         clock: context.clock.clone(),

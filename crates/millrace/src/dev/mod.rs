@@ -104,6 +104,8 @@ async fn serve(dev: &Dev) -> anyhow::Result<Exit> {
     report::addresses(&settings, &folder, server.as_ref());
     let ended = live(dev, &folder, &settings, keys, example.as_ref(), server.as_mut()).await;
     folder.forget()?;
+    // Releases outlive a deployer, but not the development server that a person has stopped.
+    millrace_deployer::releases::stop_all(&settings).await?;
     if let Some(server) = server {
         server.stop().await;
     }

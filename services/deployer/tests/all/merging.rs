@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use millrace_events::DeployerEvent;
-use millrace_events::v1::{MergeCompleted, PullRequest, TaskRef};
+use millrace_events::v1::{MergeCompleted, PullRequest, TaskBlocked, TaskRef, WorkOrderIssued};
 use millrace_forge::MergeRequest;
 use millrace_runtime::clock::System;
 
@@ -159,4 +159,24 @@ async fn killed_between_the_record_of_the_merge_and_the_release_it_is_released()
     stage.start();
     stage.says(&one, &["PullRequestOpened", "MergeCompleted", "DeploymentVerified"]).await;
     assert_eq!(stage.target.calls().len(), 1);
+}
+
+#[tokio::test]
+async fn the_dispatcher_is_asked_whether_the_attempt_still_counts() {
+    let stage = Stage::new().await;
+    let before = stage.base().await;
+    // Another attempt was opened: nothing but the dispatcher's log knows it yet.
+    let late = task("VTID-00001", 1, 1);
+    let opened = stage.proposed(&late, RED).await.pull_request.unwrap();
+    let next = task("VTID-00001", 1, 2);
+    stage.say(&next, WorkOrderIssued { task: Some(next.clone()), ..WorkOrderIssued::default() }).await;
+    stage.passed(&late, &opened).await;
+    stage.says(&late, &["PullRequestOpened", "StageStopped"]).await;
+
+    let blocked = task("VTID-00002", 1, 1);
+    let opened = stage.proposed(&blocked, RED).await.pull_request.unwrap();
+    stage.say(&blocked, TaskBlocked { task: Some(blocked.clone()), failure: None }).await;
+    stage.passed(&blocked, &opened).await;
+    stage.says(&blocked, &["PullRequestOpened", "StageStopped"]).await;
+    assert_eq!(stage.base().await, before, "nothing is merged");
 }

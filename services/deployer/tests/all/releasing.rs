@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_deployer::ports::Target as _;
+use millrace_deployer::ports::{ReleaseRequest, Target as _};
 use millrace_events::DeployerEvent;
-use millrace_events::v1::{Failure, RollbackCompleted, TaskRef};
+use millrace_events::v1::{Failure, MergeCompleted, PullRequest, RollbackCompleted, TaskRef};
+use millrace_forge::MergeRequest;
 use millrace_runtime::clock::System;
 use millrace_testkit::eventually;
 
@@ -212,6 +213,64 @@ async fn killed_in_the_middle_of_a_rollback_it_is_finished() {
     stage.says(&two, &ROLLED_BACK).await;
     assert_eq!(rollback(&stage, &two).await.0.restored_commit, before);
     eventually!(SOON, "the target is free", stage.entry().await.owner.is_none());
+}
+
+/// A merge that stands on the forge and in the log, by a deployer that died right after.
+async fn merged_and_dead(stage: &mut Stage, one: &TaskRef) -> (PullRequest, String) {
+    let opened = stage.proposed(one, RED).await.pull_request.unwrap();
+    stage.kill();
+    let request = MergeRequest {
+        number: opened.number,
+        expected_head: opened.head.clone(),
+        expected_base: None,
+        message: "merged".to_owned(),
+        at: None,
+    };
+    let merge_commit = stage.forge.merge(&request).await.unwrap().commit;
+    let completed = MergeCompleted {
+        task: Some(one.clone()),
+        pull_request: Some(opened.clone()),
+        merge_commit: merge_commit.clone(),
+    };
+    stage.say(one, completed).await;
+    (opened, merge_commit)
+}
+
+#[tokio::test]
+async fn s2_g6a_a_dead_deployers_release_ends_at_its_deadline() {
+    let mut stage = Stage::on_manual_clock().await;
+    let one = task("VTID-00001", 1, 1);
+    let (_, commit) = merged_and_dead(&mut stage, &one).await;
+    stage.manual.as_ref().unwrap().advance(Duration::from_secs(601));
+    stage.deadline_fires(&one, &commit).await;
+    stage.start();
+    stage.says(&one, &ROLLED_BACK).await;
+    assert_eq!(rollback(&stage, &one).await.1.code_name(), "DEPLOYMENT_TIMEOUT");
+    assert_eq!(stage.target.calls(), ["stop"], "past the deadline nothing is started any more");
+}
+
+#[tokio::test]
+async fn a_deadline_finds_a_release_that_is_there_all_the_same() {
+    let mut stage = Stage::on_manual_clock().await;
+    let one = task("VTID-00001", 1, 1);
+    let (_, commit) = merged_and_dead(&mut stage, &one).await;
+    let _ = stage.target.roll_out(&ReleaseRequest { commit: commit.clone() }).await.unwrap();
+    stage.manual.as_ref().unwrap().advance(Duration::from_secs(601));
+    stage.deadline_fires(&one, &commit).await;
+    stage.start();
+    stage.says(&one, &["PullRequestOpened", "MergeCompleted", "DeploymentVerified"]).await;
+}
+
+#[tokio::test]
+async fn a_refused_commit_is_never_released_again() {
+    let mut stage = Stage::new().await;
+    let one = task("VTID-00001", 1, 1);
+    let (opened, commit) = merged_and_dead(&mut stage, &one).await;
+    stage.book().refuse("web", &commit).await.unwrap();
+    stage.passed(&one, &opened).await;
+    stage.start();
+    stage.says(&one, &ROLLED_BACK).await;
+    assert_eq!(stage.target.calls(), ["stop"], "it is not even started");
 }
 
 #[tokio::test]

@@ -7,14 +7,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use millrace_decider::Timestamp;
+use millrace_deployer::domain::DEPLOYMENT;
 use millrace_deployer::effects::{DeployerService, World};
 use millrace_deployer::ports::{Site, SiteError, Sites, Target};
 use millrace_deployer::target_book::{TargetBook, TargetEntry};
 use millrace_events::catalogue::TARGET_BUCKET;
 use millrace_events::v1::{
-    ExecutionCompleted, PullRequest, PullRequestOpened, TaskRef, TaskScheduled, ValidationPassed, WorkOrder,
+    ExecutionCompleted, PullRequest, PullRequestOpened, TaskRef, TaskScheduled, TimerFired, ValidationPassed,
+    WorkOrder,
 };
-use millrace_events::{CONTENT_TYPE_PROTOBUF, DeployerEvent, Envelope, Event, Key};
+use millrace_events::{CONTENT_TYPE_PROTOBUF, DeployerEvent, Envelope, Event, Key, Service};
 use millrace_forge::{Forge, Git, LocalForge, LocalForgeConfig};
 use millrace_runtime::blobs::Blobs;
 use millrace_runtime::bootstrap::{Declared, Installation};
@@ -136,7 +138,7 @@ impl Stage {
         Blobs::new(self.broker.clone(), 1 << 24)
     }
 
-    fn book(&self) -> TargetBook {
+    pub(crate) fn book(&self) -> TargetBook {
         TargetBook::new(Arc::new(Bucket::new(self.broker.clone(), TARGET_BUCKET)))
     }
 
@@ -166,6 +168,22 @@ impl Stage {
         let source = format!("/millrace/{}", log.name());
         let envelope = Envelope::new("test", source, key.clone(), self.clock.now(), &event);
         let append = Append::new(log.stream(0), log.subject(&key, 1), envelope.encode());
+        let _ = self.broker.append(&append.content_type(CONTENT_TYPE_PROTOBUF)).await.unwrap();
+    }
+
+    /// The deadline of a release arrives, as the server delivers it.
+    pub(crate) async fn deadline_fires(&self, task: &TaskRef, commit: &str) {
+        let key = Key::new(task.task.as_str()).unwrap();
+        let timer = TimerFired {
+            name: DEPLOYMENT.to_owned(),
+            task: Some(task.clone()),
+            about: commit.to_owned(),
+            round: 0,
+        };
+        let service = Service::Deployer;
+        let envelope = Envelope::timer(service, "timer", key.clone(), self.clock.now(), &timer);
+        let append =
+            Append::new(service.timer_stream(), service.due_subject(&key, DEPLOYMENT), envelope.encode());
         let _ = self.broker.append(&append.content_type(CONTENT_TYPE_PROTOBUF)).await.unwrap();
     }
 

@@ -120,3 +120,28 @@ async fn s2_a1_s2_a2_s2_a3_submitted_tasks_are_dispatched_and_taken_in_time() {
         assert!(at("WorkOrderAcknowledged") - at("TaskScheduled") < 30_000, "{task}");
     }
 }
+
+/// S1-Gap1.C: a spec registered by hand gives its checksum; a bad one all its faults, and another exit code.
+#[tokio::test(flavor = "multi_thread")]
+async fn s1_gap1_c_a_spec_is_registered_by_hand() {
+    let cluster = Cluster::start().await;
+    let register = |name: &str, text: &str| {
+        std::fs::write(cluster.path(name), text).unwrap();
+        let server = cluster.address();
+        let arguments = ["spec", "register", name, "--repository", "shop", "--server", &server];
+        let output = millrace_e2e::millrace(&cluster.path(""), &arguments);
+        let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        (output.status.code(), said.join("\n"))
+    };
+    let good = spec("VTID-00200", &Plan::page("by hand"));
+    let (code, said) = register("VTID-00200-x.md", &good);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains(&millrace_runtime::blobs::digest_of(good.as_bytes())), "{said}");
+    let task = cluster.wait_for("VTID-00200", TaskStatus::Complete, BOUND).await;
+    assert_eq!(task.repository, "shop");
+    let (code, said) = register("VTID-00201-x.md", "# VTID-00201\n\n## Summary\n\nshort\n");
+    assert_eq!(code, Some(1), "{said}");
+    for fault in ["summary", "problem", "acceptance"] {
+        assert!(said.to_lowercase().contains(fault), "no word of the {fault}: {said}");
+    }
+}
