@@ -106,6 +106,9 @@ pub enum Command {
         after_help = "Example:\n  millrace bootstrap --nats-url nats://127.0.0.1:4222 --seed-file bootstrap.nk"
     )]
     Bootstrap(Bootstrap),
+    /// Makes the nkeys of all identities, for a nats-server that others run. Keys that are there stay.
+    #[command(after_help = "Example:\n  millrace keys --directory keys")]
+    Keys(Keys),
     /// The ledger: schema, check, rebuild, export.
     #[command(subcommand)]
     Ledger(LedgerCommand),
@@ -401,6 +404,17 @@ pub struct Bootstrap {
     /// How to reach the server.
     #[command(flatten)]
     pub nats: Nats,
+}
+
+/// Where to make keys.
+#[derive(Debug, Args)]
+pub struct Keys {
+    /// The folder for `<identity>.seed`, `public-keys.env` and `auth.conf`; made where it is missing.
+    #[arg(long, value_name = "DIR")]
+    pub directory: PathBuf,
+    /// The configuration file (TOML); the permissions depend on `nats.partitions`.
+    #[arg(long, env = "MILLRACE_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 /// A ledger that is opened directly.

@@ -4,6 +4,7 @@ mod bootstrap;
 mod dead_letter;
 mod doctor;
 mod events;
+mod keys;
 mod ledger;
 mod operate;
 mod spec;
@@ -33,6 +34,7 @@ pub(crate) async fn run(cli: &Cli, output: &Output) -> Result<Exit, Failure> {
         Command::Health => system::health(&mut connect(global).await?, output).await,
         Command::Events(EventsCommand::Tail(tail)) => events::tail(tail, output).await,
         Command::Bootstrap(arguments) => bootstrap::run(arguments, output).await,
+        Command::Keys(arguments) => keys::run(arguments, output),
         Command::Ledger(command) => ledger::run(command, output).await,
         Command::Doctor(arguments) => doctor::run(global, arguments, output).await,
         Command::Completions { shell } => {

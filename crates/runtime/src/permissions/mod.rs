@@ -13,4 +13,4 @@ pub(crate) use access::Access;
 pub use grants::{Grants, grants};
 pub use identity::Identity;
 pub use keys::{IdentityKey, KeyError, generate_keys, public_key};
-pub use render::{auth_conf, nats_config};
+pub use render::{auth_conf, auth_template, nats_config};

@@ -14,6 +14,13 @@ pub fn nats_config(keys: &[IdentityKey], installation: &Installation) -> String 
     })
 }
 
+/// The same with every public key looked up in the server's environment ([`Identity::key_variable`]), so
+/// that the text holds for every installation with these streams: for the manifests, and for servers that
+/// others run. The server refuses to start while a variable is missing.
+pub fn auth_template(installation: &Installation) -> String {
+    auth_conf(installation, |identity| Some(format!("${}", identity.key_variable())))
+}
+
 /// The same with any public key, or with `$VARIABLE` where the server is to look one up in its
 /// environment ([`Identity::key_variable`]); an identity without a key cannot connect. The same input
 /// gives the same text.
@@ -62,7 +69,7 @@ mod tests {
             assert!(text.contains(&key.public_key) && !text.contains(&key.seed));
             assert_eq!(super::super::public_key(&key.seed).unwrap(), key.public_key);
         }
-        let text = auth_conf(&installation, |identity| Some(format!("${}", identity.key_variable())));
+        let text = auth_template(&installation);
         assert!(text.contains("nkey: $MILLRACE_NKEY_SPEC_REGISTRY,"), "{text}");
     }
 }
