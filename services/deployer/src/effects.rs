@@ -154,7 +154,7 @@ impl Hosted for DeployerService {
             }
             Effect::FreeTarget { .. } | Effect::CleanUp { .. } => return None,
         };
-        Some(Input::Found(event))
+        Some(Input::found(event))
     }
 }
 
@@ -199,7 +199,7 @@ fn rollback_failed(merge: &Merge, failure: Failure) -> DeployerEvent {
 /// The run does not go on: nothing more is done for this attempt.
 fn stopped(task: &TaskRef, stage: &str, reason: String) -> Input {
     let stopped = StageStopped { task: Some(task.clone()), stage: stage.to_owned(), reason };
-    Input::Found(stopped.into())
+    Input::found(stopped)
 }
 
 /// The one branch that an attempt's change is published on.

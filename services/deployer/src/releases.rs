@@ -37,7 +37,12 @@ pub(crate) async fn resume(sites: &Arc<ConfiguredSites>, book: &TargetBook, conf
             Ok(None) => {}
             Err(error) => {
                 let error = millrace_runtime::launch::chain(&error);
-                tracing::warn!(target, commit = entry.release, error, "the verified release cannot be started");
+                tracing::warn!(
+                    target,
+                    commit = entry.release,
+                    error,
+                    "the verified release cannot be started"
+                );
             }
         }
     }
@@ -48,7 +53,8 @@ pub async fn stop_all(settings: &Settings) -> Result<(), SettingsError> {
     let config = Config::from_settings(settings)?;
     let sites = ConfiguredSites::new(settings, &config);
     for target in &config.targets {
-        let stopped = async { sites.target(&target.id).await?.stop().await.map_err(crate::ports::SiteError::from) };
+        let stopped =
+            async { sites.target(&target.id).await?.stop().await.map_err(crate::ports::SiteError::from) };
         if let Err(error) = stopped.await {
             let error = millrace_runtime::launch::chain(&error);
             tracing::warn!(target = target.id, error, "the release cannot be stopped");

@@ -11,9 +11,7 @@ use millrace_runtime::clock::Clock;
 use millrace_runtime::host::{EffectContext, Fault, Hosted, Incoming, Received};
 use millrace_runtime::log_reader::LogReader;
 
-use crate::domain::{
-    Artifact, Effect, Findings, Input, Proof, REQUIRED_EVIDENCE, Showing, Validator,
-};
+use crate::domain::{Artifact, Effect, Findings, Input, Proof, REQUIRED_EVIDENCE, Showing, Validator};
 use crate::ports::{LookError, PullRequests};
 
 /// Pause before the world is looked at again.
@@ -83,7 +81,7 @@ impl Hosted for ValidatorService {
             Effect::Inspect { task, checks, .. } => {
                 let findings = tokio::select! {
                     biased;
-                    findings = world.inspect(&context.key, task, checks.as_ref()) => findings?,
+                    findings = world.inspect(&context.key, task, checks.as_deref()) => findings?,
                     () = world.clock.sleep(world.validation) => {
                         return Ok(Some(effect.out_of_time(world.validation)));
                     }
@@ -112,7 +110,7 @@ impl World {
         &self,
         key: &Key,
         task: &TaskRef,
-        checks: Option<&Box<ChecksCompleted>>,
+        checks: Option<&ChecksCompleted>,
     ) -> Result<Findings, Fault> {
         loop {
             match self.look(key, task, checks).await {
@@ -129,7 +127,7 @@ impl World {
         &self,
         key: &Key,
         task: &TaskRef,
-        checks: Option<&Box<ChecksCompleted>>,
+        checks: Option<&ChecksCompleted>,
     ) -> Result<Findings, Fault> {
         // The deployer's own word, not what a worker carried on from it.
         let Some(opened) = self.opened(key, task).await? else {
@@ -150,7 +148,7 @@ impl World {
             shown: shown.map(|shown| Showing { open: shown.open, merged: shown.merged, head: shown.head }),
             evidence,
             proof,
-            checks: checks.cloned(),
+            checks: checks.cloned().map(Box::new),
             opened,
         })
     }
@@ -171,7 +169,9 @@ impl World {
                 let message = format!("the evidence {name} ({}) is not in the store", blob.sha256);
                 return wrong(Code::EvidenceMissing, message);
             }
-            Err(error @ (BlobError::Damaged { .. } | BlobError::NotADigest(_) | BlobError::TooLarge { .. })) => {
+            Err(
+                error @ (BlobError::Damaged { .. } | BlobError::NotADigest(_) | BlobError::TooLarge { .. }),
+            ) => {
                 return wrong(Code::EvidenceInvalid, format!("the evidence {name}: {error}"));
             }
             Err(error) => return Err(error.into()),

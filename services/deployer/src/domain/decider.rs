@@ -42,7 +42,7 @@ impl Decider for Deployer {
             }
             Input::Ended { task, end: End::Cancelled, reason } => Ok(stopped(state, task, reason)),
             Input::Ended { .. } => Ok(None),
-            Input::Found(event) => Ok(is_news(state, event).then(|| event.clone())),
+            Input::Found(event) => Ok(is_news(state, event).then(|| event.as_ref().clone())),
             Input::TargetBusy { reason, .. } => Err(Refusal::TooEarly(reason.clone())),
         }
     }

@@ -29,7 +29,7 @@ pub enum Input {
     /// A deadline fired.
     Timer(TimerFired),
     /// What an effect came to, as the event that records it.
-    Found(DeployerEvent),
+    Found(Box<DeployerEvent>),
     /// The target belongs to another task until its verdict, or is held after a rollback.
     TargetBusy {
         /// Who waits.
@@ -92,6 +92,11 @@ pub enum Effect {
 }
 
 impl Input {
+    /// An effect came to this.
+    pub fn found(event: impl Into<DeployerEvent>) -> Self {
+        Self::Found(Box::new(event.into()))
+    }
+
     /// The task id that it is about.
     pub fn task(&self) -> &str {
         let task = match self {

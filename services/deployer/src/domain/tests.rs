@@ -126,11 +126,11 @@ fn due(scenario: &Scenario<'_, Deployer>, input: &Input) -> Vec<&'static str> {
 fn a_change_makes_a_pull_request_due_until_it_is_answered() {
     let mut scenario = given(&DEPLOYER);
     assert_eq!(due(&scenario, &executed(task(1, 1))), ["open"]);
-    scenario.when(&Input::Found(opened(task(1, 1)))).event();
+    scenario.when(&Input::found(opened(task(1, 1)))).event();
     assert!(due(&scenario, &executed(task(1, 1))).is_empty());
-    assert!(scenario.when(&Input::Found(opened(task(1, 1)))).is_nothing(), "the first answer stands");
+    assert!(scenario.when(&Input::found(opened(task(1, 1)))).is_nothing(), "the first answer stands");
     let failed = PullRequestFailed { task: Some(task(1, 1)), failure: None };
-    assert!(scenario.when(&Input::Found(failed.into())).is_nothing());
+    assert!(scenario.when(&Input::found(failed)).is_nothing());
 }
 
 #[test]
@@ -161,28 +161,28 @@ fn the_way_from_verdict_to_verified() {
     let mut scenario = given(&DEPLOYER).event(opened(task(1, 1)));
     let verdict = passed(task(1, 1), "b1");
     assert_eq!(due(&scenario, &verdict), ["merge"]);
-    scenario.when(&Input::Found(merged())).event();
+    scenario.when(&Input::found(merged())).event();
     assert_eq!(due(&scenario, &verdict), ["deadline", "deploy"]);
     let owed = scenario.due(&verdict);
     let Due::Deadline(deadline) = &owed[0] else { panic!("{owed:?}") };
     assert_eq!(deadline.at, scenario.now() + Duration::from_secs(600), "from the merge on");
     assert_eq!(due(&scenario, &fired()), ["deploy"], "a dead deployer's release has its end too");
-    scenario.when(&Input::Found(verified())).event();
+    scenario.when(&Input::found(verified())).event();
     let owed = scenario.due(&verdict);
     let Due::Effect(Effect::FreeTarget { release, .. }) = &owed[0] else { panic!("{owed:?}") };
     assert_eq!(release.as_deref(), Some("m1"));
-    assert!(scenario.when(&Input::Found(failed())).is_nothing(), "the first verdict stands");
+    assert!(scenario.when(&Input::found(failed())).is_nothing(), "the first verdict stands");
 }
 
 #[test]
 fn s2_g6b_a_failed_release_is_rolled_back_before_the_target_is_free() {
     let mut scenario = given(&DEPLOYER).event(opened(task(1, 1))).event(merged());
     let verdict = passed(task(1, 1), "b1");
-    scenario.when(&Input::Found(failed())).event();
+    scenario.when(&Input::found(failed())).event();
     assert_eq!(due(&scenario, &verdict), ["roll back"]);
     assert_eq!(due(&scenario, &fired()), ["roll back"]);
-    scenario.when(&Input::Found(rolled_back())).event();
-    assert!(scenario.when(&Input::Found(rolled_back())).is_nothing());
+    scenario.when(&Input::found(rolled_back())).event();
+    assert!(scenario.when(&Input::found(rolled_back())).is_nothing());
     let owed = scenario.due(&verdict);
     let Due::Effect(Effect::FreeTarget { release, .. }) = &owed[0] else { panic!("{owed:?}") };
     assert_eq!(*release, None, "what was verified before still is");
@@ -191,9 +191,9 @@ fn s2_g6b_a_failed_release_is_rolled_back_before_the_target_is_free() {
 #[test]
 fn a_moved_base_is_merged_when_it_has_a_verdict_of_its_own() {
     let mut scenario = given(&DEPLOYER).event(opened(task(1, 1)));
-    scenario.when(&Input::Found(base_moved("b1"))).event();
+    scenario.when(&Input::found(base_moved("b1"))).event();
     assert_eq!(due(&scenario, &passed(task(1, 1), "b1")), ["free"]);
-    assert!(scenario.when(&Input::Found(base_moved("b1"))).is_nothing());
+    assert!(scenario.when(&Input::found(base_moved("b1"))).is_nothing());
     assert_eq!(due(&scenario, &passed(task(1, 1), "b2")), ["merge"]);
 }
 
@@ -215,7 +215,7 @@ fn a_cancel_stops_once_and_for_the_whole_run() {
     assert!(scenario.when(&cancelled(task(1, 2))).is_nothing());
     assert_eq!(due(&scenario, &passed(task(1, 1), "b1")), ["free"]);
     assert_eq!(due(&scenario, &executed(task(1, 2))), ["clean up"]);
-    assert!(scenario.when(&Input::Found(opened(task(1, 2)))).is_nothing());
+    assert!(scenario.when(&Input::found(opened(task(1, 2)))).is_nothing());
     assert_eq!(due(&scenario, &executed(task(2, 1))), ["open"], "the next run goes on");
 }
 
@@ -223,7 +223,7 @@ fn a_cancel_stops_once_and_for_the_whole_run() {
 fn the_merge_is_the_point_of_no_return() {
     let mut scenario = given(&DEPLOYER).event(opened(task(1, 1))).event(merged());
     assert!(scenario.when(&cancelled(task(1, 1))).is_nothing());
-    assert!(scenario.when(&Input::Found(stopped(task(1, 1)))).is_nothing());
+    assert!(scenario.when(&Input::found(stopped(task(1, 1)))).is_nothing());
     let owed = scenario.due(&cancelled(task(1, 1)));
     let Due::Effect(Effect::CleanUp { frees_target, .. }) = &owed[0] else { panic!("{owed:?}") };
     assert!(!frees_target, "its release still has the target");

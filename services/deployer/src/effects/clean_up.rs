@@ -41,12 +41,11 @@ async fn remove(forge: &dyn Forge, branch: &str, reason: &str) -> Result<(), Fau
     let fault = |error: ForgeError| {
         forge_fault(error, Code::ForgeUnavailable, format!("{branch} could not be cleaned up"))
     };
-    if let Some(found) = forge.find_pull_request(branch).await.map_err(fault)? {
-        if found.state == State::Open {
-            match forge.close_pull_request(found.number, reason).await {
-                Ok(()) | Err(ForgeError::AlreadyMerged { .. } | ForgeError::PullRequestNotFound { .. }) => {}
-                Err(error) => return Err(fault(error)),
-            }
+    let found = forge.find_pull_request(branch).await.map_err(fault)?;
+    if let Some(found) = found.filter(|found| found.state == State::Open) {
+        match forge.close_pull_request(found.number, reason).await {
+            Ok(()) | Err(ForgeError::AlreadyMerged { .. } | ForgeError::PullRequestNotFound { .. }) => {}
+            Err(error) => return Err(fault(error)),
         }
     }
     forge.delete_branch(branch).await.map_err(fault)

@@ -37,7 +37,7 @@ impl World {
         }
         let seen = match self.watch(site.forge.as_ref(), target.as_ref(), &merge.commit, deadline).await? {
             Ok(seen) => seen,
-            Err(failure) => return Ok(Some(Input::Found(deployment_failed(merge, failure)))),
+            Err(failure) => return Ok(Some(Input::found(deployment_failed(merge, failure)))),
         };
         let current = target.current().await.map_err(|error| target_fault(error, Code::DeploymentFailed))?;
         let duration = self.clock.now().since(merge.at);
@@ -50,7 +50,7 @@ impl World {
             url: current.map(|record| record.address).unwrap_or_default(),
             duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
         };
-        Ok(Some(Input::Found(verified.into())))
+        Ok(Some(Input::found(verified)))
     }
 }
 
@@ -59,5 +59,5 @@ fn failed(merge: &Merge, message: String) -> Input {
         .from_source(SOURCE)
         .at_stage("deploying")
         .with("expected_sha", &merge.commit);
-    Input::Found(deployment_failed(merge, failure))
+    Input::found(deployment_failed(merge, failure))
 }

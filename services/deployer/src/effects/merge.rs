@@ -51,7 +51,7 @@ impl World {
                     pull_request: Some(validated),
                     merge_commit: merged.commit,
                 };
-                Ok(Input::Found(completed.into()))
+                Ok(Input::found(completed))
             }
             Err(error) => Ok(refusal(error, &shown)?.into_input(task, validated)),
         }
@@ -128,7 +128,7 @@ impl No {
             failure: Some(failure),
             base: self.base,
         };
-        Input::Found(failed.into())
+        Input::found(failed)
     }
 }
 

@@ -45,7 +45,7 @@ impl World {
                 let failure =
                     Failure::new(Code::ChecksFailed, message).from_source(SOURCE).at_stage("pr_opened");
                 let failed = PullRequestFailed { task: Some(task), failure: Some(failure) };
-                return Ok(Input::Found(failed.into()));
+                return Ok(Input::found(failed));
             }
         };
         // It may have ended meanwhile; what was opened is then closed with the rest of the run.
@@ -70,7 +70,7 @@ impl World {
             implementer: event.worker.clone(),
             execution: execution.position.to_owned(),
         };
-        Ok(Input::Found(opened.into()))
+        Ok(Input::found(opened))
     }
 
     /// Publishes the bundle's commit as the attempt's own branch, which has one writer ever.

@@ -38,7 +38,7 @@ impl World {
             self.restore(&site, target.as_ref(), before).await?
         };
         let failure = take_out(&site, merge, failure, context.attempt).await?;
-        Ok(Some(Input::Found(match restored {
+        Ok(Some(Input::found(match restored {
             Ok(restored_commit) => RollbackCompleted {
                 task: Some(task.clone()),
                 refused_commit: merge.commit.clone(),

@@ -4,8 +4,8 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use millrace_decider::{Context, Decider, Due, Recorded, Refusal, Timestamp};
-use millrace_events::v1::{FailureClassified, InsightPublished, TimerFired};
 use millrace_events::FailureAnalyzerEvent;
+use millrace_events::v1::{FailureClassified, InsightPublished, TimerFired};
 
 use super::group::{Classification, Reported, identity};
 
@@ -120,10 +120,10 @@ impl Group {
         let identity = identity(&task);
         self.seen.insert(identity.clone());
         self.latest.push_back((identity, at));
-        if self.latest.len() > REMEMBERED {
-            if let Some((forgotten, _)) = self.latest.pop_front() {
-                self.seen.remove(&forgotten);
-            }
+        if self.latest.len() > REMEMBERED
+            && let Some((forgotten, _)) = self.latest.pop_front()
+        {
+            self.seen.remove(&forgotten);
         }
         if !task.task.is_empty() {
             self.tasks.retain(|known| *known != task.task);
@@ -183,4 +183,3 @@ fn classified(found: &Classification) -> FailureAnalyzerEvent {
 fn group_of(found: &Classification) -> String {
     found.group().map(|key| key.as_str().to_owned()).unwrap_or_default()
 }
-

@@ -56,11 +56,7 @@ impl Classification {
 /// rejected spec and the task that fails on it are one failure.
 pub(super) fn identity(task: &TaskRef) -> String {
     let TaskRef { task: id, repository, spec_checksum, run, attempt, .. } = task;
-    if *attempt == 0 {
-        format!("{repository}/{id}@{spec_checksum}")
-    } else {
-        format!("{id}/{run}")
-    }
+    if *attempt == 0 { format!("{repository}/{id}@{spec_checksum}") } else { format!("{id}/{run}") }
 }
 
 /// FNV-1a, 64 bits.

@@ -56,7 +56,7 @@ pub enum Input {
         /// The pull request, with the base that the verdict would have been for.
         pull_request: PullRequest,
         /// Why.
-        failure: Failure,
+        failure: Box<Failure>,
     },
 }
 
@@ -95,7 +95,7 @@ impl Decider for Validator {
             Input::Failed { task, pull_request, failure } => ValidationFailed {
                 task: Some(task.clone()),
                 pull_request: Some(pull_request.clone()),
-                failure: Some(failure.clone()),
+                failure: Some(failure.as_ref().clone()),
                 verdicts: Vec::new(),
             }
             .into(),
@@ -195,13 +195,13 @@ impl Verdicts {
 impl Effect {
     /// What it means that it could not be done within its limit.
     pub fn out_of_time(&self, limit: Duration) -> Input {
-        let failure =
-            failure(Code::ValidationTimeout, &format!("the validation took longer than {limit:?}"));
+        let failure = failure(Code::ValidationTimeout, &format!("the validation took longer than {limit:?}"));
         self.failed(failure)
     }
 
     /// What it means that it could not be done.
     pub fn failed(&self, failure: Failure) -> Input {
+        let failure = Box::new(failure);
         match self {
             Self::Inspect { task, pull_request, .. } => {
                 Input::Failed { task: task.clone(), pull_request: pull_request.clone(), failure }
@@ -218,7 +218,7 @@ impl Input {
     pub fn checks_late(task: TaskRef, pull_request: PullRequest, wait: Duration) -> Self {
         let message =
             format!("the checks of pull request {} were not done within {wait:?}", pull_request.number);
-        Self::Failed { task, pull_request, failure: failure(Code::ChecksTimeout, &message) }
+        Self::Failed { task, pull_request, failure: Box::new(failure(Code::ChecksTimeout, &message)) }
     }
 
     /// The task id that it is about.

@@ -138,12 +138,11 @@ fn checks_passed(found: &Findings, opened: &PullRequest) -> Answer {
 
 /// The failed checks with what they said, and those that have no result.
 fn objections(found: &Findings, checks: &ChecksCompleted) -> Vec<String> {
-    let failed = checks.results.iter().filter(|result| !result.passed).map(|result| {
-        match result.summary.as_str() {
+    let failed =
+        checks.results.iter().filter(|result| !result.passed).map(|result| match result.summary.as_str() {
             "" => format!("{} (exit code {})", result.name, result.exit_code),
             summary => format!("{} ({summary})", result.name),
-        }
-    });
+        });
     let asked = found.opened.checks.iter();
     let absent = asked
         .filter(|check| {
