@@ -2,8 +2,11 @@
 
     check_manifests.py OVERLAY rendered.yaml        names each broken rule, exit code 1 if any
     check_manifests.py --same one.yaml other.yaml   whether both declare the same objects
+    check_manifests.py --containers rendered.yaml   what each container is given, as JSON: arguments, variables, files
 """
 
+import json
+import posixpath
 import re
 import sys
 
@@ -17,7 +20,7 @@ OVERLAYS = {"dev-sandbox": ("dev-sandbox", "true"), "production": ("production",
 def check(overlay, objects):
     """One sentence for each broken rule."""
     return [f"{name(found)}: {what}" for rule in OBJECT_RULES for found in objects for what in rule(found)] + \
-           [sentence for rule in (services, settings, mounts, accounts, selected, disruption, leftovers)
+           [sentence for rule in (services, workers, settings, mounts, claims, directories, broker, accounts, selected, disruption, leftovers)
             for sentence in rule(objects)] + environment(overlay, objects)
 
 
@@ -109,12 +112,27 @@ def services(objects):
     for service, found in deployments.items():
         if containers(found)[0].get("args") != ["run", service]:
             yield f"{name(found)}: must run `millrace run {service}`"
-    projector = deployments.get("projector", {}).get("spec", {})
-    if projector.get("replicas") != 1 or projector.get("strategy", {}).get("type") != "Recreate":
-        yield "Deployment/projector: must have one replica and the strategy Recreate"
+    # The one writer of the ledger, and the one whose pod holds the releases.
+    for single in ("projector", "deployer"):
+        spec = deployments.get(single, {}).get("spec", {})
+        if spec.get("replicas") != 1 or spec.get("strategy", {}).get("type") != "Recreate":
+            yield f"Deployment/{single}: must have one replica and the strategy Recreate"
     for namespace in of_kind(objects, "Namespace"):
         if namespace["metadata"].get("labels", {}).get("pod-security.kubernetes.io/enforce") != "restricted":
             yield f"{name(namespace)}: must enforce the restricted Pod Security standard"
+
+
+def workers(objects):
+    """A change is checked by another worker than the one that made it (S4-ROLE)."""
+    for found in of_kind(objects, "Deployment"):
+        if found["metadata"]["name"] != "worker":
+            continue
+        if found["spec"].get("replicas", 1) < 2:
+            yield f"{name(found)}: needs two replicas, because a change is checked by another worker"
+        for one in containers(found):
+            identity = [entry for entry in one.get("env", []) if entry["name"] == "MILLRACE_WORKER_ID"]
+            if [field(entry) for entry in identity] != ["metadata.name"]:
+                yield f"{name(found)}: MILLRACE_WORKER_ID must be the pod's name"
 
 
 def settings(objects):
@@ -148,6 +166,55 @@ def mounts(objects):
         mounted = {mount["name"] for one in containers(found) for mount in one.get("volumeMounts", [])}
         for volume in sorted(volumes ^ mounted):
             yield f"{name(found)}: the volume {volume} is declared but not mounted, or the other way round"
+
+
+def claims(objects):
+    """Every claimed volume is declared and used, and repositories are written by the deployer alone."""
+    declared = {found["metadata"]["name"] for found in of_kind(objects, "PersistentVolumeClaim")}
+    used = set()
+    for found in objects:
+        for volume in (pod_of(found) or {}).get("volumes", []):
+            if "persistentVolumeClaim" not in volume:
+                continue
+            claim = volume["persistentVolumeClaim"]["claimName"]
+            used.add(claim)
+            writes = [mount for one in containers(found) for mount in one.get("volumeMounts", [])
+                      if mount["name"] == volume["name"] and not mount.get("readOnly")]
+            if claim == "repositories" and writes and found["metadata"]["name"] != "deployer":
+                yield f"{name(found)}: only the deployer writes to repositories"
+    for claim in sorted(declared ^ used):
+        yield f"PersistentVolumeClaim/{claim}: declared and used do not agree"
+
+
+def directories(objects):
+    """The root is read-only, so a directory that is written to lies on a volume."""
+    for found in objects:
+        volumes = {volume["name"]: volume for volume in (pod_of(found) or {}).get("volumes", [])}
+        for one in containers(found):
+            writable = [mount["mountPath"] for mount in one.get("volumeMounts", []) if not mount.get("readOnly")
+                        and {"emptyDir", "persistentVolumeClaim"} & set(volumes.get(mount["name"], {}))]
+            for entry in one.get("env", []):
+                if re.fullmatch("MILLRACE_.*_DIRECTORY|HOME", entry["name"]):
+                    if not any(posixpath.commonpath([path, entry["value"]]) == path for path in writable):
+                        yield f"{name(found)}: {entry['name']} is not on a volume that can be written to"
+
+
+def broker(objects):
+    """The server finds its permissions and the keys in them, and streams have as many copies as there are servers."""
+    config = {found["metadata"]["name"]: found["data"] for found in of_kind(objects, "ConfigMap")}
+    for found in of_kind(objects, "StatefulSet"):
+        if found["metadata"]["name"] != "nats":
+            continue
+        copies = config.get("millrace-settings", {}).get("MILLRACE_NATS_REPLICAS")
+        if copies != str(found["spec"]["replicas"]):
+            yield f"{name(found)}: {found['spec']['replicas']} servers, but MILLRACE_NATS_REPLICAS is {copies}"
+        files = config.get("nats-config", {})
+        included = re.findall(r"^include (\S+)$", files.get("nats.conf", ""), re.M)
+        if included != ["auth.conf"] or "auth.conf" not in files:
+            yield f"{name(found)}: nats.conf must include auth.conf from the same ConfigMap"
+        sources = [source.get("secretRef", {}).get("name") for one in containers(found) for source in one.get("envFrom", [])]
+        if sources != ["nats-public-keys"]:
+            yield f"{name(found)}: the public keys must come from the Secret nats-public-keys"
 
 
 def accounts(objects):
@@ -235,6 +302,35 @@ def containers(found):
     return pod.get("containers", []) + pod.get("initContainers", [])
 
 
+def field(entry):
+    return entry.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath")
+
+
+def given(objects):
+    """What each container is given; a variable from a Secret or a field says from which."""
+    config = {found["metadata"]["name"]: found["data"] for found in of_kind(objects, "ConfigMap")}
+    for found in objects:
+        volumes = {volume["name"]: volume for volume in (pod_of(found) or {}).get("volumes", [])}
+        for one in containers(found):
+            environment, files = {}, {}
+            for entry in one.get("env", []):
+                source = entry.get("valueFrom", {})
+                if reference := source.get("configMapKeyRef"):
+                    value = config[reference["name"]].get(reference["key"])
+                    if value is not None:
+                        environment[entry["name"]] = {"value": value}
+                elif reference := source.get("secretKeyRef"):
+                    environment[entry["name"]] = {"secret": f"{reference['name']}/{reference['key']}"}
+                else:
+                    environment[entry["name"]] = {"field": field(entry)} if source else {"value": entry["value"]}
+            for mount in one.get("volumeMounts", []):
+                volume = volumes.get(mount["name"], {})
+                names = config[volume["configMap"]["name"]] if "configMap" in volume else {}
+                files |= {posixpath.join(mount["mountPath"], file): text for file, text in names.items()}
+            yield {"workload": name(found), "image": one["image"], "arguments": one.get("args", []),
+                   "replicas": found["spec"].get("replicas", 1), "environment": environment, "files": files}
+
+
 def matches(selector, labels):
     return all(labels.get(key) == value for key, value in selector.get("matchLabels", {}).items())
 
@@ -263,6 +359,9 @@ def main(arguments):
     if arguments[0] == "--same":
         if differ := same(*arguments[1:]):
             raise SystemExit(f"render_manifests.py and kustomize differ on: {', '.join(differ)}")
+        return
+    if arguments[0] == "--containers":
+        json.dump(list(given(load(arguments[1]))), sys.stdout)
         return
     overlay, path = arguments
     objects = load(path)

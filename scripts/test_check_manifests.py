@@ -23,6 +23,10 @@ def variable(found, name):
     return next(entry for entry in container(found)["env"] if entry["name"] == name)
 
 
+def mount(found, name):
+    return next(entry for entry in container(found)["volumeMounts"] if entry["name"] == name)
+
+
 # What is done to one object, and what the check must then say.
 BROKEN = [
     ("Deployment/worker", lambda one: pod(one)["securityContext"].update(runAsNonRoot=False), "not root"),
@@ -50,6 +54,16 @@ BROKEN = [
     ("Deployment/query", lambda one: container(one).update(args=["run", "worker"]), "millrace run query"),
     ("Deployment/projector", lambda one: one["spec"].update(replicas=2), "one replica"),
     ("Deployment/projector", lambda one: one["spec"].pop("strategy"), "Recreate"),
+    ("Deployment/deployer", lambda one: one["spec"].update(replicas=2), "one replica"),
+    ("Deployment/worker", lambda one: one["spec"].update(replicas=1), "two replicas"),
+    ("Deployment/worker", lambda one: variable(one, "MILLRACE_WORKER_ID").update(value="worker", valueFrom={}), "the pod's name"),
+    ("Deployment/worker", lambda one: mount(one, "work").update(readOnly=True), "can be written to"),
+    ("Deployment/worker", lambda one: variable(one, "MILLRACE_WORKER_DIRECTORY").update(value="/work"), "can be written to"),
+    ("Deployment/worker", lambda one: mount(one, "repositories").pop("readOnly"), "only the deployer writes"),
+    ("PersistentVolumeClaim/deployer", lambda one: one["metadata"].update(name="other"), "used do not agree"),
+    ("StatefulSet/nats", lambda one: one["spec"].update(replicas=1), "MILLRACE_NATS_REPLICAS is 3"),
+    ("StatefulSet/nats", lambda one: container(one).pop("envFrom"), "nats-public-keys"),
+    ("ConfigMap/nats-config", lambda one: one["data"].pop("auth.conf"), "must include auth.conf"),
     ("Namespace/millrace", lambda one: one["metadata"].pop("labels"), "restricted Pod Security"),
     ("ConfigMap/millrace-settings", lambda one: one["data"].update(MILLRACE_UNUSED="1"), "reaches no container"),
     ("ConfigMap/millrace-settings", lambda one: one["data"].pop("MILLRACE_NATS_URL"), "is not declared"),

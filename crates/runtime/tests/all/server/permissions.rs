@@ -5,17 +5,17 @@ use futures::{FutureExt, StreamExt};
 use millrace_events::catalogue::{BLOB_STREAM, HEALTH_BUCKET, LEASE_BUCKET, TARGET_BUCKET};
 use millrace_events::{Key, Log, Service};
 use millrace_runtime::blobs::Blobs;
-use millrace_runtime::bootstrap::Declared;
+use millrace_runtime::bootstrap::{Declared, Installation, OnDifference, bootstrap};
 use millrace_runtime::broker::{Append, AppendError, Broker, BrokerError, Schedule};
 use millrace_runtime::bucket::Bucket;
 use millrace_runtime::clock::{Clock, System};
 use millrace_runtime::kv::Kv;
 use millrace_runtime::nats::NatsBroker;
-use millrace_runtime::permissions::Identity;
+use millrace_runtime::permissions::{Identity, auth_template};
 use millrace_runtime::preflight::preflight;
 use millrace_testkit::eventually;
 
-use super::secured::{BOUND, Secured};
+use super::secured::{BOUND, Committed, Secured};
 
 fn key() -> Key {
     Key::new("VTID-01213").unwrap()
@@ -232,6 +232,40 @@ async fn work_as(secured: &Secured, service: Service) {
         let digest = blobs.put(b"evidence").await.unwrap();
         assert_eq!(blobs.get(&digest).await.unwrap().unwrap(), b"evidence");
     }
+}
+
+/// `MILLRACE_REGENERATE=1` writes it anew.
+#[test]
+fn the_committed_permissions_of_the_manifests_are_those_of_the_catalogue() {
+    let file = Committed::permissions();
+    let rendered = auth_template(&Installation::default());
+    // A cluster has more copies of every stream, and the same subjects.
+    assert_eq!(rendered, auth_template(&Installation { replicas: 3, ..Installation::default() }));
+    if std::env::var_os("MILLRACE_REGENERATE").is_some() {
+        std::fs::write(&file, &rendered).unwrap();
+    }
+    let committed = std::fs::read_to_string(&file).unwrap_or_default();
+    let write = "MILLRACE_REGENERATE=1 cargo test -p millrace-runtime --test all committed";
+    assert!(committed == rendered, "{} is out of date: {write}", file.display());
+}
+
+#[tokio::test]
+async fn the_committed_configuration_takes_its_keys_from_the_environment_and_limits_every_service() {
+    let server = Committed::start().await;
+    let declared = Declared::of(&Installation::default());
+    let maker = server.connect(Identity::Bootstrap).await;
+    bootstrap(&maker, &declared, OnDifference::Report).await.unwrap();
+    for service in Service::ALL {
+        let broker = server.connect(Identity::Service(service)).await;
+        preflight(&broker, &Declared::for_service(&Installation::default(), service)).await.unwrap();
+        for log in Log::ALL {
+            let expected = log == Log::DeadLetter || service.writes().contains(&log);
+            let answer = may_append(&broker, &message(log)).await;
+            assert_eq!(answer, expected, "{} to {}", service.name(), log.name());
+        }
+    }
+    let anonymous = async_nats::connect(server.url.as_str()).await;
+    assert!(anonymous.is_err(), "nobody connects without a key");
 }
 
 fn deadline(service: Service) -> Append {
