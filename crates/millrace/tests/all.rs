@@ -5,6 +5,8 @@
 mod commands;
 #[path = "all/error_pages.rs"]
 mod error_pages;
+#[path = "all/kubernetes.rs"]
+mod kubernetes;
 #[path = "all/server.rs"]
 mod server;
 #[path = "all/support.rs"]
