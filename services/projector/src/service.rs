@@ -16,10 +16,14 @@ pub async fn run(context: ServiceContext) -> Result<(), ServiceError> {
     let settings = context.settings.clone();
     let url = Settings::required(settings.database_url.as_ref(), "database_url")?;
     context.health.set_ready("ledger", false, "opening");
-    let ledger =
-        Ledger::open(url).await.map_err(|error| ServiceError::failed("the ledger cannot be opened", error))?;
+    let ledger = Ledger::open(url)
+        .await
+        .map_err(|error| ServiceError::failed("the ledger cannot be opened", error))?;
     ledger.check_schema().await.map_err(|error| {
-        ServiceError::failed("the ledger's schema is not that of this version; run `millrace ledger migrate`", error)
+        ServiceError::failed(
+            "the ledger's schema is not that of this version; run `millrace ledger migrate`",
+            error,
+        )
     })?;
     let options = Options {
         partitions: settings.nats.partitions,

@@ -60,7 +60,6 @@ pub struct Received {
 
 /// An event or a fired deadline.
 #[derive(Debug, Clone)]
-#[allow(clippy::large_enum_variant, reason = "it is moved once, and mostly holds the larger one")]
 pub enum Incoming {
     /// An event of another log.
     Event(Event),

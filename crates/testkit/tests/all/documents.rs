@@ -29,7 +29,11 @@ fn collect(folder: &Path, into: &mut Vec<String>) {
             let functions = text.split("fn ").skip(1).filter_map(|rest| rest.split(['(', '<']).next());
             into.extend(functions.map(|name| name.trim().to_owned()));
             // Contract suites name their cases in a macro.
-            into.extend(text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| word.len() > 20).map(str::to_owned));
+            into.extend(
+                text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+                    .filter(|word| word.len() > 20)
+                    .map(str::to_owned),
+            );
         }
     }
 }
@@ -51,7 +55,8 @@ fn every_named_test_exists() {
         let named = named(&text);
         assert!(named.len() > 5, "{document} names hardly any test");
         for (package, test) in named {
-            let known = tests.get(&package).unwrap_or_else(|| panic!("{document} names the package {package}"));
+            let known =
+                tests.get(&package).unwrap_or_else(|| panic!("{document} names the package {package}"));
             assert!(known.contains(&test), "{document}: {package} has no test {test}");
         }
     }
