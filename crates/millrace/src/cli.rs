@@ -71,9 +71,7 @@ pub enum Command {
     )]
     Dev(crate::dev::Dev),
     /// Runs one service until it is told to stop.
-    #[command(
-        after_help = "Example:\n  MILLRACE_NATS_URL=nats://127.0.0.1:4222 millrace run dispatcher --config millrace.toml"
-    )]
+    #[command(after_help = "Example:\n  millrace run dispatcher --config millrace.toml")]
     Run {
         /// Which service.
         #[arg(value_enum)]

@@ -1,15 +1,14 @@
 //! What reaches the terminal: tables and sentences for people, JSON for programs. Results go to standard
 //! output, everything else to standard error.
-#![expect(clippy::print_stdout, reason = "this is the one place that prints")]
 
-use std::io::IsTerminal as _;
+use std::io::{ErrorKind, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use millrace_rpc::to_json;
 use serde_json::{Value, json};
 
 use crate::cli::{Color, Format, Global};
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 
 /// How to print, from the flags and the terminal.
 #[derive(Debug, Clone, Copy)]
@@ -46,6 +45,11 @@ impl Output {
         }
     }
 
+    /// JSON whatever the flags say, for when they could not be read.
+    pub(crate) const fn for_programs() -> Self {
+        Self { format: Format::Json, quiet: true, color: false, live: false }
+    }
+
     pub(crate) fn is_json(&self) -> bool {
         self.format == Format::Json
     }
@@ -57,18 +61,18 @@ impl Output {
 
     /// A JSON document on one line, so that streams are lines too.
     pub(crate) fn json(&self, value: &Value) {
-        println!("{value}");
+        print(&value.to_string());
     }
 
     /// A line of the result.
     pub(crate) fn line(&self, text: impl AsRef<str>) {
-        println!("{}", text.as_ref());
+        print(text.as_ref());
     }
 
     /// A remark for people that is not part of the result.
     pub(crate) fn remark(&self, text: impl AsRef<str>) {
         if !self.quiet && !self.is_json() {
-            eprintln!("{}", text.as_ref());
+            say(text.as_ref());
         }
     }
 
@@ -91,7 +95,7 @@ impl Output {
     /// A table with aligned columns. A cell may carry a tone; the last column is not padded.
     pub(crate) fn table<const N: usize>(&self, headers: [&str; N], rows: &[[Cell; N]]) {
         for line in layout(headers, rows, |tone, text| self.paint(tone, text)) {
-            println!("{line}");
+            print(&line);
         }
     }
 
@@ -104,16 +108,34 @@ impl Output {
                 "message": failure.message,
                 "advice": failure.advice,
             });
-            eprintln!("{}", json!({ "error": error }));
+            say(&json!({ "error": error }).to_string());
         } else {
             let code = failure.code.map(|code| format!("[{}]", code.name())).unwrap_or_default();
-            eprintln!("error{code}: {}", failure.message);
+            say(&format!("error{code}: {}", failure.message));
             if !failure.advice.is_empty() {
-                eprintln!("  help: {}", failure.advice);
+                say(&format!("  help: {}", failure.advice));
             }
         }
         failure.exit.into()
     }
+}
+
+/// A line on standard output. A reader that has gone has seen enough, as `head` does: the command ends there,
+/// and well.
+fn print(line: &str) {
+    match writeln!(std::io::stdout().lock(), "{line}") {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(Exit::Ok as i32),
+        Err(error) => {
+            say(&format!("error: standard output: {error}"));
+            std::process::exit(Exit::Configuration as i32);
+        }
+    }
+}
+
+/// A line on standard error; where that is closed nobody wants to read it.
+fn say(line: &str) {
+    let _unread = writeln!(std::io::stderr().lock(), "{line}");
 }
 
 /// A table cell.

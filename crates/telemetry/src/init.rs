@@ -4,7 +4,8 @@ use crate::export::{Exporter, exporter};
 use std::io::IsTerminal;
 use std::time::Duration;
 use tracing::Subscriber;
-use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::filter::{EnvFilter, filter_fn};
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, Registry, fmt};
@@ -89,19 +90,22 @@ pub fn subscriber(
     config: &TelemetryConfig,
 ) -> Result<(impl Subscriber + Send + Sync + for<'a> LookupSpan<'a> + 'static, Guard), TelemetryError> {
     let (traces, exporter) = exporter(config)?.unzip();
-    let subscriber = Registry::default().with(traces).with(log_lines(config)?);
+    let subscriber = Registry::default().with(traces).with(log_lines(config, std::io::stderr)?);
     Ok((subscriber, Guard { exporter }))
 }
 
-fn log_lines<S>(config: &TelemetryConfig) -> Result<impl Layer<S> + use<S>, TelemetryError>
+fn log_lines<S, W>(config: &TelemetryConfig, to: W) -> Result<impl Layer<S> + use<S, W>, TelemetryError>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let filter = EnvFilter::try_new(&config.log_filter)
         .map_err(|source| TelemetryError::LogFilter { filter: config.log_filter.clone(), source })?;
-    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let lines = fmt::layer().with_writer(to).with_ansi(std::io::stderr().is_terminal());
     let lines = match config.log_format {
-        LogFormat::Human => lines.compact().boxed(),
+        // A person reads what happened; the spans around it, with all their fields, are for the programs
+        // that read JSON or the traces.
+        LogFormat::Human => lines.compact().with_filter(filter_fn(|metadata| metadata.is_event())).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
     };
     Ok(lines.with_filter(filter))
@@ -139,5 +143,66 @@ impl Drop for Guard {
     fn drop(&mut self) {
         // Too late to report: the process ends. `shutdown` is there for who wants to know.
         let _ = self.exporter.take().map(|exporter| exporter.shutdown(Self::BOUND));
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+mod tests {
+    use std::sync::{Arc, Mutex, PoisonError};
+
+    use super::*;
+
+    /// What is written into it can be read.
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// A log line inside two spans, as the format shows it.
+    fn line(log_format: LogFormat) -> String {
+        let config = TelemetryConfig {
+            service_name: "test".to_owned(),
+            endpoint: None,
+            log_format,
+            log_filter: "info".to_owned(),
+            environment: "test".to_owned(),
+        };
+        let written = Written::default();
+        let to = written.clone();
+        let lines = log_lines(&config, move || to.clone()).unwrap();
+        tracing::subscriber::with_default(Registry::default().with(lines), || {
+            let _outer = tracing::info_span!("process", stream = "outside").entered();
+            let _inner = tracing::info_span!("decide", state = "inside").entered();
+            tracing::info!(task = "VTID-00001", "scheduled");
+            tracing::debug!("left out by the filter");
+        });
+        let bytes = written.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn a_line_for_people_tells_the_event_and_not_the_spans_around_it() {
+        let line = line(LogFormat::Human);
+        assert_eq!(line.lines().count(), 1, "{line}");
+        assert!(line.contains("scheduled") && line.contains("VTID-00001"), "{line}");
+        for span in ["process", "decide", "outside", "inside"] {
+            assert!(!line.contains(span), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_line_for_programs_has_its_span() {
+        let line = line(LogFormat::Json);
+        assert!(line.contains(r#""span":{"state":"inside","name":"decide"}"#), "{line}");
     }
 }

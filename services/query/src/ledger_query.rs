@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::QueryConfig;
-use crate::ports::{LedgerReader, Logs, Verifier};
+use crate::ports::{LedgerReader, Logs, Texts, Verifier};
 use crate::reading::{failed, no_such_task, optional, page, reflects};
 use crate::rules::{assess, submission_state};
 use crate::watch;
@@ -19,6 +19,7 @@ use crate::watch;
 pub struct LedgerQueryService {
     pub(crate) ledger: Arc<dyn LedgerReader>,
     logs: Arc<dyn Logs>,
+    texts: Arc<dyn Texts>,
     verifier: Arc<dyn Verifier>,
     pub(crate) config: QueryConfig,
     /// One permit per open watch.
@@ -32,16 +33,25 @@ impl LedgerQueryService {
     pub fn new(
         ledger: Arc<dyn LedgerReader>,
         logs: Arc<dyn Logs>,
+        texts: Arc<dyn Texts>,
         verifier: Arc<dyn Verifier>,
         config: QueryConfig,
         shutdown: CancellationToken,
     ) -> Self {
         let watches = Arc::new(Semaphore::new(config.max_watches));
-        Self { ledger, logs, verifier, config, watches, shutdown }
+        Self { ledger, logs, texts, verifier, config, watches, shutdown }
     }
 
     async fn reflects(&self, min_sequence: Option<&v1::Position>) -> Result<Vec<v1::Position>, Status> {
         reflects(self.ledger.as_ref(), min_sequence, self.config.read_wait).await
+    }
+
+    /// A text that may not be there: empty when it has no digest, or was erased.
+    async fn text(&self, sha256: &str) -> Result<Vec<u8>, Status> {
+        if sha256.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(self.texts.text(sha256).await.map_err(failed)?.unwrap_or_default())
     }
 
     async fn watcher(&self, min_sequence: Option<&v1::Position>) -> Result<watch::Watcher, Status> {
@@ -114,7 +124,14 @@ impl LedgerQuery for LedgerQueryService {
         }
         let reflects = self.reflects(request.min_sequence.as_ref()).await?;
         let answers = self.ledger.submission(&request.key).await.map_err(failed)?;
-        Ok(Response::new(v1::GetSubmissionResponse { reflects, ..submission_state(&answers) }))
+        let mut state = submission_state(&answers);
+        if state.state() == v1::SubmissionState::Waiting {
+            let before = self.ledger.answered_before(&request.key).await.map_err(failed)?;
+            if !before.is_empty() {
+                state = v1::GetSubmissionResponse { answered_before: true, ..submission_state(&before) };
+            }
+        }
+        Ok(Response::new(v1::GetSubmissionResponse { reflects, ..state }))
     }
 
     type WatchTaskStream = Answers<v1::WatchTaskResponse>;
@@ -155,7 +172,9 @@ impl LedgerQuery for LedgerQueryService {
                 if request.version == 0 { String::new() } else { format!(" version {}", request.version) };
             status::refused(Code::SpecNotFound, format!("no spec{version} is registered for {id}"))
         })?;
-        Ok(Response::new(v1::GetSpecResponse { spec: Some(spec), reflects }))
+        let content = self.text(&spec.checksum).await?;
+        let plan = self.text(&spec.plan_checksum).await?;
+        Ok(Response::new(v1::GetSpecResponse { spec: Some(spec), reflects, content, plan }))
     }
 
     async fn list_work_orders(
@@ -212,6 +231,23 @@ impl LedgerQuery for LedgerQueryService {
             next_page_token,
             reflects,
         }))
+    }
+
+    async fn get_dead_letter(
+        &self,
+        request: Request<v1::GetDeadLetterRequest>,
+    ) -> Result<Response<v1::GetDeadLetterResponse>, Status> {
+        let request = request.into_inner();
+        let position = request.position.unwrap_or_default();
+        let reflects = self.reflects(request.min_sequence.as_ref()).await?;
+        let (dead_letters, message) = self.ledger.dead_letter(&position).await.map_err(failed)?;
+        if dead_letters.is_empty() {
+            return Err(status::not_found(
+                format!("{}:{} is not a dead letter", position.stream, position.sequence),
+                "`millrace dead-letter list` shows those there are.",
+            ));
+        }
+        Ok(Response::new(v1::GetDeadLetterResponse { dead_letters, message, reflects }))
     }
 
     async fn get_system_health(

@@ -25,7 +25,7 @@ use millrace_runtime::service::{ServiceContext, ServiceError};
 use millrace_runtime::settings::{Settings, SettingsError};
 use tokio::net::TcpListener;
 
-use adapters::{BrokerLogs, BrokerStreams, ChainVerifier, StoredLedger};
+use adapters::{BrokerLogs, BrokerStreams, ChainVerifier, StoredLedger, StoredTexts};
 
 /// How often the ledger is asked whether it answers.
 const PING: Duration = Duration::from_secs(2);
@@ -73,7 +73,9 @@ pub fn services(context: &ServiceContext, ledger: &Ledger) -> Routes {
     let verifier = Arc::new(ChainVerifier::new(ledger.clone(), BrokerStreams::new(broker)));
     let (clock, ids) = (context.clock.clone(), context.ids.clone());
     let operator = OperatorService::new(reader.clone(), logs.clone(), clock, ids, &config);
-    routes(LedgerQueryService::new(reader, logs, verifier, config, context.stop.clone()), operator)
+    let texts = Arc::new(StoredTexts::new(context.blobs.clone()));
+    let query = LedgerQueryService::new(reader, logs, texts, verifier, config, context.stop.clone());
+    routes(query, operator)
 }
 
 /// Both gRPC services, ready to be served with [`millrace_rpc::serve`].

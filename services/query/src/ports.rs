@@ -19,6 +19,9 @@ pub trait LedgerReader: Send + Sync + 'static {
     async fn history(&self, key: &str) -> Result<Vec<v1::HistoryEvent>, PortError>;
     /// The spec-registry's answers to a submission, in order.
     async fn submission(&self, key: &str) -> Result<Vec<v1::HistoryEvent>, PortError>;
+    /// The spec-registry's answers to an equal submission, or to an earlier one about the same task: the
+    /// registry records nothing when there is nothing new. Empty when there is none.
+    async fn answered_before(&self, key: &str) -> Result<Vec<v1::HistoryEvent>, PortError>;
     /// A version of a task's spec; 0 is the newest.
     async fn spec(&self, task: &str, version: u32) -> Result<Option<v1::Spec>, PortError>;
     /// Work orders of a task, or of all; the newest first.
@@ -38,6 +41,11 @@ pub trait LedgerReader: Send + Sync + 'static {
     async fn insights(&self, page: &PageRequest) -> Result<Page<v1::Insight>, PortError>;
     /// Messages that could not be handled, the newest first.
     async fn dead_letters(&self, page: &PageRequest) -> Result<Page<v1::DeadLetter>, PortError>;
+    /// Who gave up on one message, and the message; empty and `None` where it is unknown.
+    async fn dead_letter(
+        &self,
+        position: &v1::Position,
+    ) -> Result<(Vec<v1::DeadLetter>, Option<v1::LogMessage>), PortError>;
     /// Tasks by status name.
     async fn counts(&self) -> Result<BTreeMap<String, u64>, PortError>;
     /// The last sequence that has been applied, by stream.
@@ -58,6 +66,13 @@ pub trait Logs: Send + Sync + 'static {
     async fn heads(&self) -> Result<BTreeMap<String, (Log, u64)>, PortError>;
     /// The processes that are alive.
     async fn heartbeats(&self) -> Result<Vec<v1::ServiceHealth>, PortError>;
+}
+
+/// Long texts, kept by their SHA-256.
+#[async_trait]
+pub trait Texts: Send + Sync + 'static {
+    /// The bytes with this SHA-256, in hex; `None` when they were erased.
+    async fn text(&self, sha256: &str) -> Result<Option<Vec<u8>>, PortError>;
 }
 
 /// Compares the ledger's hash chains with the streams.

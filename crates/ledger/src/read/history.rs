@@ -11,6 +11,8 @@ use crate::{Entry, Ledger, LedgerError, StoredEvent};
 
 /// Longest history of one key.
 const MAX_HISTORY: usize = 10_000;
+/// Refusals that are compared with a submission.
+const MAX_REJECTIONS: usize = 200;
 const COLUMNS: &str =
     "id, stream, sequence, log, subject, headers, payload, stored_at, task, run, mark, note";
 
@@ -71,6 +73,27 @@ impl Ledger {
         self.database().fetch(&sql, vec![submission.into()]).await?.iter().map(read).collect()
     }
 
+    /// Refusals of specs of a repository that no registration under the same key has followed, the latest
+    /// first; at most 200.
+    pub async fn standing_rejections(&self, repository: &str) -> Result<Vec<EventRow>, LedgerError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM events e WHERE (e.stream, e.sequence) IN \
+                (SELECT stream, sequence FROM failures WHERE repository = $1 AND event = 'SpecRejected' \
+                 ORDER BY time DESC, stream, sequence LIMIT {MAX_REJECTIONS}) \
+             AND NOT EXISTS (SELECT 1 FROM events l WHERE l.key = e.key AND l.stream = e.stream \
+                AND l.sequence > e.sequence AND l.event_type LIKE '%.SpecRegistered') \
+             ORDER BY e.clock DESC, e.stream, e.sequence"
+        );
+        self.database().fetch(&sql, vec![repository.into()]).await?.iter().map(read).collect()
+    }
+
+    /// A message as it was stored; `None` when the ledger has none there.
+    pub async fn message(&self, stream: &str, sequence: u64) -> Result<Option<StoredEvent>, LedgerError> {
+        let sql = format!("SELECT {COLUMNS} FROM events WHERE stream = $1 AND sequence = $2");
+        let values = vec![stream.into(), sequence.into()];
+        self.database().fetch(&sql, values).await?.first().map(stored).transpose()
+    }
+
     /// Events behind row `after`, in the order in which they were applied; at most `limit`.
     pub async fn changes_since(&self, after: u64, limit: u32) -> Result<Vec<EventRow>, LedgerError> {
         let sql = format!("SELECT {COLUMNS} FROM events WHERE id > $1 ORDER BY id LIMIT $2");
@@ -91,15 +114,19 @@ impl Ledger {
     }
 }
 
-fn read(row: &Row) -> Result<EventRow, LedgerError> {
-    let entry = Entry::read(StoredEvent {
+fn stored(row: &Row) -> Result<StoredEvent, LedgerError> {
+    Ok(StoredEvent {
         stream: row.text("stream")?,
         subject: row.text("subject")?,
         sequence: row.count("sequence")?,
         time: Timestamp::from_micros(row.int("stored_at")?),
         headers: serde_json::from_str(&row.text("headers")?).unwrap_or_default(),
         payload: row.bytes("payload")?,
-    });
+    })
+}
+
+fn read(row: &Row) -> Result<EventRow, LedgerError> {
+    let entry = Entry::read(stored(row)?);
     let envelope = entry.envelope.as_ref();
     let name = envelope.map(|envelope| envelope.name().to_owned()).unwrap_or_default();
     let message = format!("millrace.events.v1.{name}");

@@ -5,8 +5,8 @@ use super::tasks::time;
 use crate::database::Row;
 use crate::{Ledger, LedgerError};
 
-/// Insights in one answer.
-const MAX_INSIGHTS: usize = 500;
+/// Rows in one answer.
+const MAX_ROWS: usize = 500;
 
 impl Ledger {
     /// A version of a task's spec; `None` for the newest.
@@ -23,9 +23,26 @@ impl Ledger {
         self.database().fetch(sql, vec![task.into()]).await?.iter().map(spec).collect()
     }
 
+    /// Specs of a repository whose newest version has exactly these bytes and this plan: SHA-256 of each,
+    /// empty for no plan. Copies of one text may be several tasks; at most 500.
+    pub async fn specs_with(
+        &self,
+        repository: &str,
+        checksum: &str,
+        plan_checksum: &str,
+    ) -> Result<Vec<SpecRow>, LedgerError> {
+        let sql = format!(
+            "SELECT * FROM specs s WHERE repository = $1 AND checksum = $2 AND plan_sha256 = $3 \
+             AND version = (SELECT MAX(version) FROM specs WHERE task = s.task) \
+             ORDER BY task LIMIT {MAX_ROWS}"
+        );
+        let values = vec![repository.into(), checksum.into(), plan_checksum.into()];
+        self.database().fetch(&sql, values).await?.iter().map(spec).collect()
+    }
+
     /// Insights, the largest group first; at most 500.
     pub async fn list_insights(&self) -> Result<Vec<InsightRow>, LedgerError> {
-        let sql = format!("SELECT * FROM insights ORDER BY count DESC, group_key LIMIT {MAX_INSIGHTS}");
+        let sql = format!("SELECT * FROM insights ORDER BY count DESC, group_key LIMIT {MAX_ROWS}");
         self.database().fetch(&sql, Vec::new()).await?.iter().map(insight).collect()
     }
 }

@@ -7,7 +7,7 @@ use super::Pages;
 use crate::cli::{DeadLetterCommand, Paging};
 use crate::connection::Connection;
 use crate::exit::{Exit, Failure};
-use crate::output::{Cell, Output, Tone, printable};
+use crate::output::{Cell, Output, Tone, printable, printable_lines};
 use crate::text;
 
 /// `dead-letter …`
@@ -65,29 +65,57 @@ async fn list(server: &mut Connection, paging: &Paging, output: &Output) -> Resu
 async fn show(server: &mut Connection, position: &str, output: &Output) -> Result<Exit, Failure> {
     let wanted = Cause::parse(position)
         .ok_or_else(|| Failure::usage(format!("`{position}` is not <stream>:<sequence>")))?;
-    let mut letters = read(server, &Paging { limit: 500, all: true }).await?;
-    letters.dead_letters.retain(|letter| place(letter) == wanted.to_string());
-    if letters.dead_letters.is_empty() {
-        let advice = "`millrace dead-letter list` shows those there are.";
-        return Err(Failure::new(Exit::NotFound, format!("{wanted} is not a dead letter"), advice));
-    }
-    output.message(&letters, |letters| {
-        for letter in &letters.dead_letters {
-            let failure = letter.failure.clone().unwrap_or_default();
-            output.line(output.paint(Tone::Strong, place(letter)));
-            for (name, value) in [
-                ("subject", &letter.subject),
-                ("service", &letter.service),
-                ("attempts", &letter.attempts.to_string()),
-                ("code", &failure.code),
-                ("why", &failure.message),
-                ("what to do", &failure.advice),
-            ] {
-                output.line(format!("  {:<12}{}", format!("{name}:"), printable(value)));
-            }
-        }
+    let position = v1::Position { stream: wanted.stream, sequence: wanted.sequence };
+    let request = v1::GetDeadLetterRequest { position: Some(position), min_sequence: None };
+    let answer = server.query.get_dead_letter(request).await?.into_inner();
+    output.message(&answer, |answer| {
+        answer.dead_letters.iter().for_each(|letter| draw(letter, output));
+        message(answer.message.as_ref(), output);
     });
     Ok(Exit::Ok)
+}
+
+fn draw(letter: &v1::DeadLetter, output: &Output) {
+    let failure = letter.failure.clone().unwrap_or_default();
+    output.line(output.paint(Tone::Strong, place(letter)));
+    for (name, value) in [
+        ("subject", letter.subject.clone()),
+        ("service", letter.service.clone()),
+        ("attempts", letter.attempts.to_string()),
+        ("given up", text::time(letter.time.as_ref())),
+        ("code", failure.code),
+        ("why", failure.message),
+        ("what to do", failure.advice),
+    ] {
+        fact(name, &value, output);
+    }
+}
+
+/// The original message: the event as JSON, or the first bytes of what is none.
+fn message(message: Option<&v1::LogMessage>, output: &Output) {
+    output.line("");
+    output.line(output.paint(Tone::Strong, "The message"));
+    let Some(message) = message else {
+        output.line("  The ledger does not keep this stream; the stream itself has it.");
+        return;
+    };
+    fact("stored", &text::time(message.stored_at.as_ref()), output);
+    for header in &message.headers {
+        fact("header", &format!("{}: {}", header.name, header.value), output);
+    }
+    fact("size", &format!("{} bytes", message.payload.len()), output);
+    if !message.problem.is_empty() {
+        fact("fault", &message.problem, output);
+    }
+    output.line("");
+    match serde_json::from_str::<serde_json::Value>(&message.event) {
+        Ok(event) => printable_lines(&format!("{event:#}")).for_each(|line| output.line(format!("  {line}"))),
+        Err(_) => text::hex_dump(&message.payload).iter().for_each(|line| output.line(format!("  {line}"))),
+    }
+}
+
+fn fact(name: &str, value: &str, output: &Output) {
+    output.line(format!("  {:<12}{}", format!("{name}:"), printable(value)));
 }
 
 fn place(letter: &v1::DeadLetter) -> String {

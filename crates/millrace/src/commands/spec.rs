@@ -1,16 +1,20 @@
 //! `spec register`, `spec show`, `spec lint`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use millrace_rpc::v1;
-use millrace_spec_registry::domain::format::{ParseSettings, Problem, Severity, parse, render_problems};
+use millrace_spec_registry::domain::format::{
+    ParseSettings, Problem, ProblemCode, Severity, render_problems,
+};
+use millrace_spec_registry::ports::{Blob, SpecFile};
 use serde_json::json;
 
 use super::submit;
 use crate::cli::{Global, SpecCommand};
 use crate::connection::connect;
 use crate::exit::{Exit, Failure};
-use crate::output::{Output, Tone, printable};
+use crate::output::{Output, Tone, printable, printable_lines};
 use crate::text;
 
 /// `spec …`
@@ -27,14 +31,15 @@ pub(super) async fn run(global: &Global, command: &SpecCommand, output: &Output)
         SpecCommand::Show { task, version } => {
             let request = v1::GetSpecRequest { task: task.clone(), version: *version, min_sequence: None };
             let answer = connect(global).await?.query.get_spec(request).await?.into_inner();
-            output.message(&answer, |answer| show(&answer.spec.clone().unwrap_or_default(), output));
+            output.message(&answer, |answer| show(answer, output));
             Ok(Exit::Ok)
         }
         SpecCommand::Lint { files, prefix } => lint(files, prefix, output),
     }
 }
 
-fn show(spec: &v1::Spec, output: &Output) {
+fn show(answer: &v1::GetSpecResponse, output: &Output) {
+    let spec = answer.spec.clone().unwrap_or_default();
     output.line(output.paint(Tone::Strong, printable(&format!("{} version {}", spec.task, spec.version))));
     for (name, value) in [
         ("title", spec.title.clone()),
@@ -42,6 +47,7 @@ fn show(spec: &v1::Spec, output: &Output) {
         ("path", format!("{} in {}", spec.path, spec.repository)),
         ("commit", spec.commit.clone()),
         ("SHA-256", format!("{} ({} bytes)", spec.checksum, spec.size)),
+        ("plan", spec.plan_checksum.clone()),
         ("format", spec.format.clone()),
         ("readiness", spec.readiness.clone()),
         ("submitted", format!("by {} ({})", spec.submitted_by, spec.source)),
@@ -51,14 +57,35 @@ fn show(spec: &v1::Spec, output: &Output) {
             output.line(format!("  {:<12}{}", format!("{name}:"), printable(&value)));
         }
     }
+    text_below("Text", spec.size > 0, &answer.content, output);
+    text_below("Plan", !spec.plan_checksum.is_empty(), &answer.plan, output);
+}
+
+/// A text under its title, if there ever was one.
+fn text_below(title: &str, existed: bool, bytes: &[u8], output: &Output) {
+    if !existed {
+        return;
+    }
+    output.line("");
+    output.line(output.paint(Tone::Strong, title));
+    if bytes.is_empty() {
+        output.line("  It was erased from the store; the SHA-256 still says which text it was.");
+    }
+    printable_lines(&String::from_utf8_lossy(bytes)).for_each(|line| output.line(format!("  {line}")));
 }
 
 /// Checks files as the registry would.
 fn lint(files: &[PathBuf], prefix: &str, output: &Output) -> Result<Exit, Failure> {
     let mut broken = 0;
+    let mut claimed: BTreeMap<String, &Path> = BTreeMap::new();
     for file in files {
-        let source = std::fs::read(file).map_err(|error| Failure::file(file, &error))?;
-        let (task, problems) = check(file, &source, prefix);
+        let Checked { source, task, mut problems } = check(file, prefix)?;
+        if let Some(task) = &task {
+            match claimed.get(task) {
+                Some(other) => problems.push(conflict(task, other)),
+                None => drop(claimed.insert(task.clone(), file)),
+            }
+        }
         let has_errors = problems.iter().any(|problem| problem.severity == Severity::Error);
         broken += usize::from(has_errors);
         if output.is_json() {
@@ -85,12 +112,43 @@ fn lint(files: &[PathBuf], prefix: &str, output: &Output) -> Result<Exit, Failur
     Ok(Exit::Ok)
 }
 
-/// The task that a spec belongs to, and what is wrong with it.
-fn check(file: &Path, source: &[u8], prefix: &str) -> (Option<String>, Vec<Problem>) {
+/// The task that a spec belongs to, and what is wrong with it, together with the plan beside it.
+fn check(file: &Path, prefix: &str) -> Result<Checked, Failure> {
     let settings = ParseSettings { default_prefix: prefix.to_owned(), ..ParseSettings::default() };
-    match parse(&file.to_string_lossy(), source, &settings) {
+    let source = std::fs::read(file).map_err(|error| Failure::file(file, &error))?;
+    let beside = file.with_extension("plan.yaml");
+    let plan = match std::fs::read(&beside) {
+        Ok(bytes) => Some(blob(&beside, bytes)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => return Err(Failure::file(&beside, &error)),
+    };
+    let pair = SpecFile { spec: blob(file, source.clone()), plan };
+    let (task, problems) = match pair.parse(&settings) {
         Ok(spec) => (spec.task_id, spec.warnings),
         Err(problems) => (None, problems),
+    };
+    Ok(Checked { source, task, problems })
+}
+
+fn blob(path: &Path, bytes: Vec<u8>) -> Blob {
+    Blob { path: path.to_string_lossy().into_owned(), sha: String::new(), bytes, oversize: None }
+}
+
+/// A spec that was checked.
+struct Checked {
+    source: Vec<u8>,
+    task: Option<String>,
+    problems: Vec<Problem>,
+}
+
+/// Two files that claim one task: the registry takes the first that it sees and refuses the other.
+fn conflict(task: &str, other: &Path) -> Problem {
+    Problem {
+        code: ProblemCode::TaskIdConflict,
+        severity: Severity::Error,
+        line: None,
+        message: format!("{task} is the task of {} already", other.display()),
+        advice: "give one of them another id".to_owned(),
     }
 }
 

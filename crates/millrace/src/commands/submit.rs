@@ -72,7 +72,16 @@ pub(super) async fn answer(
         match state.state() {
             v1::SubmissionState::Registered => {
                 output.message(&state, |state| {
-                    output.line(format!("{} registered, spec version {}", state.task, state.spec_version));
+                    let known = state.answered_before || published.duplicate;
+                    let already = if known { "already " } else { "" };
+                    let version = state.spec_version;
+                    output.line(format!("{} is {already}registered, spec version {version}", state.task));
+                    if known {
+                        output.remark(format!(
+                            "Nothing new was begun. See where it stands with: millrace task why {}",
+                            state.task
+                        ));
+                    }
                 });
                 return Ok(state.task);
             }

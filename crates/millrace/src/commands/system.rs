@@ -74,7 +74,8 @@ pub(super) async fn insights(
             output.remark("No insights: no failures have anything in common yet.");
         }
         for insight in &all.insights {
-            let head = format!("{} at {}: {} failures", insight.code, insight.stage, insight.count);
+            let failures = if insight.count == 1 { "failure" } else { "failures" };
+            let head = format!("{} at {}: {} {failures}", insight.code, insight.stage, insight.count);
             output.line(output.paint(Tone::Strong, printable(&head)));
             let trend = format!(
                 "  {}, {} in 24 hours, last {}",

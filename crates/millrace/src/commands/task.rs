@@ -101,7 +101,7 @@ fn facts(task: &v1::Task, output: &Output) {
     let state = text::tone(task.status()).map_or(state.clone(), |tone| output.paint(tone, &state));
     let fact = |name: &str, value: String| {
         if !value.is_empty() {
-            output.line(format!("  {:<13}{value}", format!("{name}:")));
+            output.line(format!("  {:<14}{value}", format!("{name}:")));
         }
     };
     fact("status", format!("{state}, {}", task.stage));

@@ -75,7 +75,11 @@ fn reason(failure: &Failure, run: &[&HistoryEvent]) -> Vec<String> {
         outer = cause;
     }
     let facts = failure.context.iter().filter(|(_, value)| !failure.message.contains(value.as_str()));
-    lines.extend(facts.map(|(name, value)| format!("{}: {value}", name.replace('_', " "))));
+    lines.extend(facts.map(|(name, value)| match name.as_str() {
+        // The name of a verdict says what it means when it is given; here it was not.
+        "verdict" => format!("verdict not given: {}", value.replace('_', " ")),
+        name => format!("{}: {value}", name.replace('_', " ")),
+    }));
     lines.extend(output(run));
     if !failure.trace_id.is_empty() {
         lines.push(format!("trace: {}", failure.trace_id));

@@ -153,6 +153,14 @@ async fn decisions_are_published_and_refusals_have_their_own_exit_codes() {
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", err(&output));
         assert!(err(&output).contains(part), "{arguments:?}: {}", err(&output));
     }
+    for arguments in [["task", "list", "--limit=0"], ["task", "list", "--status=x"], ["task", "submit", "-q"]]
+    {
+        let output = world.millrace(&[arguments.as_slice(), &["--output", "json"]].concat()).await;
+        assert_eq!(output.status.code(), Some(2));
+        let error: Value = serde_json::from_str(&err(&output)).unwrap();
+        assert_eq!(error["error"]["exit_code"], 2, "{arguments:?}");
+        assert!(!error["error"]["message"].as_str().unwrap().starts_with("error"), "{error}");
+    }
     let json = world.millrace(&["task", "show", "nonsense", "-o", "json"]).await;
     let error: Value = serde_json::from_str(&err(&json)).unwrap();
     assert_eq!(
@@ -199,6 +207,102 @@ async fn a_spec_is_handed_in_and_its_answer_is_waited_for() {
     assert_eq!(world.millrace(&waits).await.status.code(), Some(7));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s1_gap2_5_a_version_is_shown_with_its_text_and_handing_it_in_again_ends_at_once() {
+    let world = with_failed_check().await;
+    let text = b"# VTID-00004: New\n\nbell \x07 inside\n";
+    let sha256 = world.blobs.put(text).await.unwrap();
+    let registered = events::SpecRegistered {
+        task: "VTID-00004".to_owned(),
+        repository: "shop".to_owned(),
+        version: 1,
+        checksum: sha256.clone(),
+        spec: Some(events::Blob { sha256: sha256.clone(), size: text.len() as u64, ..Default::default() }),
+        ..Default::default()
+    };
+    world.log("VTID-00004", registered).await;
+    world.project().await;
+    let shown = world.millrace(&["spec", "show", "VTID-00004"]).await;
+    let told = out(&shown);
+    assert!(told.contains("# VTID-00004: New") && told.contains("bell   inside"), "{told}{}", err(&shown));
+
+    std::fs::write(world.folder.path().join("new.md"), text).unwrap();
+    let submit = ["task", "submit", "--spec", "new.md", "--repository", "shop", "--wait", "1s"];
+    assert_eq!(world.millrace(&submit).await.status.code(), Some(7), "not in the ledger yet");
+    world.project().await;
+    let again = world.millrace(&submit).await;
+    assert_eq!(again.status.code(), Some(0), "{}", err(&again));
+    assert_eq!(out(&again).trim(), "VTID-00004 is already registered, spec version 1");
+
+    world.blobs.delete(&sha256).await.unwrap();
+    let erased = out(&world.millrace(&["spec", "show", "VTID-00004"]).await);
+    assert!(erased.contains("erased") && erased.contains(&sha256), "{erased}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_letter_is_shown_with_its_bytes() {
+    use millrace_runtime::broker::{Append, Broker as _};
+    let world = with_failed_check().await;
+    let (stream, subject) = ("MILLRACE_INTAKE_0", "millrace.intake.0.req-1");
+    let garbage = Append::new(stream, subject, b"nonsense".to_vec());
+    let _ = world.broker.append(&garbage).await.unwrap();
+    let letter = events::DeadLettered {
+        stream: stream.to_owned(),
+        sequence: 1,
+        subject: subject.to_owned(),
+        service: "spec-registry".to_owned(),
+        failure: Some(events::Failure::new(Code::EventInvalid, "no event")),
+        attempts: 3,
+    };
+    world.log("req-1", letter).await;
+    world.project().await;
+    let shown = out(&world.millrace(&["dead-letter", "show", "MILLRACE_INTAKE_0:1"]).await);
+    for part in
+        [subject, "spec-registry", "3", "EVENT_INVALID", "no event", "8 bytes", "6e 6f 6e 73", "nonsense"]
+    {
+        assert!(shown.contains(part), "`{part}` is missing in:\n{shown}");
+    }
+    let json = world.millrace(&["dead-letter", "show", "MILLRACE_INTAKE_0:1", "-o", "json"]).await;
+    let json: Value = serde_json::from_str(&out(&json)).unwrap();
+    assert_eq!(json["message"]["payload"], "bm9uc2Vuc2U=");
+}
+
+#[tokio::test]
+async fn a_reader_that_has_seen_enough_is_no_fault() {
+    let folder = tempfile::tempdir().unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_millrace"));
+    std::fs::write(folder.path().join("a.md"), "# A\n").unwrap();
+    let output = command
+        .args(["spec", "lint", "a.md"])
+        .current_dir(folder.path())
+        .stdout(writer)
+        .kill_on_drop(true)
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let output = output.wait_with_output().await.unwrap();
+    assert_eq!((output.status.code(), err(&output).as_str()), (Some(0), ""));
+}
+
+#[tokio::test]
+async fn a_service_without_what_it_needs_names_the_variable() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = millrace(folder.path(), &["run", "projector"]).await;
+    assert_eq!(refused.status.code(), Some(3));
+    assert!(err(&refused).contains("MILLRACE_DATABASE_URL"), "{}", err(&refused));
+    for (text, part) in [
+        ("colour = \"blue\"", "unknown field `colour`"),
+        ("[limits]\nlease = \"soon\"", "`soon` is no duration"),
+    ] {
+        std::fs::write(folder.path().join("m.toml"), text).unwrap();
+        let refused = millrace(folder.path(), &["run", "dispatcher", "--config", "m.toml"]).await;
+        assert_eq!(refused.status.code(), Some(3));
+        assert!(err(&refused).contains(part) && err(&refused).contains("m.toml"), "{}", err(&refused));
+    }
+}
+
 #[tokio::test]
 async fn without_a_server_the_exit_code_says_so() {
     let folder = tempfile::tempdir().unwrap();
@@ -226,6 +330,15 @@ async fn specs_are_checked_without_a_server() {
     let both = millrace(folder.path(), &["spec", "lint", "VTID-01213-good.md", "VTID-01214-bad.md"]).await;
     assert_eq!(both.status.code(), Some(1));
     assert!(out(&both).contains("error[SPEC_INVALID]"), "{}", out(&both));
+    std::fs::copy(folder.path().join("VTID-01213-good.md"), folder.path().join("VTID-01213-copy.md"))
+        .unwrap();
+    let twice = millrace(folder.path(), &["spec", "lint", "VTID-01213-good.md", "VTID-01213-copy.md"]).await;
+    assert_eq!(twice.status.code(), Some(1));
+    assert!(out(&twice).contains("error[SPEC_ID_CONFLICT]: VTID-01213 is the task of"), "{}", out(&twice));
+    let beside = folder.path().join("VTID-01213-good.plan.yaml");
+    std::fs::write(&beside, " ".repeat(128 * 1024 + 1)).unwrap();
+    let large = millrace(folder.path(), &["spec", "lint", "VTID-01213-good.md"]).await;
+    assert!(out(&large).contains("the plan is larger than 128 KiB"), "{}", out(&large));
     let missing = millrace(folder.path(), &["spec", "lint", "no.md"]).await;
     assert_eq!(missing.status.code(), Some(3));
 }

@@ -8,9 +8,10 @@ use std::time::Duration;
 use millrace_decider::Timestamp;
 use millrace_events::{Envelope, Event, Key, Log, v1 as events};
 use millrace_ledger::{Ledger, rebuild};
-use millrace_query::adapters::{BrokerLogs, BrokerStreams, ChainVerifier, StoredLedger};
+use millrace_query::adapters::{BrokerLogs, BrokerStreams, ChainVerifier, StoredLedger, StoredTexts};
 use millrace_query::{LedgerQueryService, OperatorService, QueryConfig};
 use millrace_rpc::{HealthHandle, ServeError, serve, server::Stopped};
+use millrace_runtime::blobs::Blobs;
 use millrace_runtime::bootstrap::{Declared, Installation};
 use millrace_runtime::broker::{Append, Broker};
 use millrace_runtime::bucket::Bucket;
@@ -26,6 +27,7 @@ const START_MILLIS: i64 = 1_767_225_600_000;
 pub(crate) struct World {
     pub(crate) broker: Arc<MemoryBroker>,
     pub(crate) ledger: Ledger,
+    pub(crate) blobs: Blobs,
     pub(crate) address: String,
     pub(crate) folder: tempfile::TempDir,
     clock: Arc<ManualClock>,
@@ -52,13 +54,15 @@ impl World {
             Arc::new(SeededIds::new(3)),
             &config,
         );
-        let query = LedgerQueryService::new(reader, logs, verifier, config, CancellationToken::new());
+        let blobs = Blobs::new(broker.clone(), 1 << 20);
+        let texts = Arc::new(StoredTexts::new(blobs.clone()));
+        let query = LedgerQueryService::new(reader, logs, texts, verifier, config, CancellationToken::new());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let mut tasks = JoinSet::new();
         let (routes, stop) = (millrace_query::routes(query, operator), CancellationToken::new());
         tasks.spawn(serve(listener, routes, HealthHandle::new(), stop, Duration::from_secs(5)));
-        Self { broker, ledger, address, folder, clock, _tasks: tasks }
+        Self { broker, ledger, blobs, address, folder, clock, _tasks: tasks }
     }
 
     /// Stands in for a service, one second after the event before.

@@ -381,6 +381,10 @@ pub struct GetSubmissionResponse {
     pub problems: ::prost::alloc::vec::Vec<SpecProblem>,
     #[prost(message, repeated, tag = "6")]
     pub reflects: ::prost::alloc::vec::Vec<Position>,
+    /// The answer was given before: to an equal submission, or because the task has its spec. Nothing new was
+    /// recorded.
+    #[prost(bool, tag = "7")]
+    pub answered_before: bool,
 }
 impl ::prost::Name for GetSubmissionResponse {
     const NAME: &'static str = "GetSubmissionResponse";
@@ -516,6 +520,12 @@ pub struct GetSpecResponse {
     pub spec: ::core::option::Option<Spec>,
     #[prost(message, repeated, tag = "2")]
     pub reflects: ::prost::alloc::vec::Vec<Position>,
+    /// Its bytes, and those of its plan; empty when there is no plan. Texts can be erased from the store:
+    /// content is then empty although the size is not 0, plan although its checksum is there.
+    #[prost(bytes = "vec", tag = "3")]
+    pub content: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "4")]
+    pub plan: ::prost::alloc::vec::Vec<u8>,
 }
 impl ::prost::Name for GetSpecResponse {
     const NAME: &'static str = "GetSpecResponse";
@@ -562,6 +572,9 @@ pub struct Spec {
     pub readiness: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "14")]
     pub registered_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// SHA-256 of its plan in hex; empty when it has none.
+    #[prost(string, tag = "15")]
+    pub plan_checksum: ::prost::alloc::string::String,
 }
 impl ::prost::Name for Spec {
     const NAME: &'static str = "Spec";
@@ -869,6 +882,92 @@ impl ::prost::Name for DeadLetter {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/millrace.v1.DeadLetter".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetDeadLetterRequest {
+    /// The message.
+    #[prost(message, optional, tag = "1")]
+    pub position: ::core::option::Option<Position>,
+    #[prost(message, optional, tag = "2")]
+    pub min_sequence: ::core::option::Option<Position>,
+}
+impl ::prost::Name for GetDeadLetterRequest {
+    const NAME: &'static str = "GetDeadLetterRequest";
+    const PACKAGE: &'static str = "millrace.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "millrace.v1.GetDeadLetterRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/millrace.v1.GetDeadLetterRequest".into()
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetDeadLetterResponse {
+    /// One for each service that gave up on it.
+    #[prost(message, repeated, tag = "1")]
+    pub dead_letters: ::prost::alloc::vec::Vec<DeadLetter>,
+    /// Absent when the ledger does not keep its stream, as with the deadlines of a service.
+    #[prost(message, optional, tag = "2")]
+    pub message: ::core::option::Option<LogMessage>,
+    #[prost(message, repeated, tag = "3")]
+    pub reflects: ::prost::alloc::vec::Vec<Position>,
+}
+impl ::prost::Name for GetDeadLetterResponse {
+    const NAME: &'static str = "GetDeadLetterResponse";
+    const PACKAGE: &'static str = "millrace.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "millrace.v1.GetDeadLetterResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/millrace.v1.GetDeadLetterResponse".into()
+    }
+}
+/// A message as it stands in its stream.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct LogMessage {
+    #[prost(message, optional, tag = "1")]
+    pub position: ::core::option::Option<Position>,
+    #[prost(string, tag = "2")]
+    pub subject: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "3")]
+    pub headers: ::prost::alloc::vec::Vec<Header>,
+    /// When the broker stored it.
+    #[prost(message, optional, tag = "4")]
+    pub stored_at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(bytes = "vec", tag = "5")]
+    pub payload: ::prost::alloc::vec::Vec<u8>,
+    /// The event as CloudEvents JSON; empty when the bytes are no event that can be read, with the reason.
+    #[prost(string, tag = "6")]
+    pub event: ::prost::alloc::string::String,
+    #[prost(string, tag = "7")]
+    pub problem: ::prost::alloc::string::String,
+}
+impl ::prost::Name for LogMessage {
+    const NAME: &'static str = "LogMessage";
+    const PACKAGE: &'static str = "millrace.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "millrace.v1.LogMessage".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/millrace.v1.LogMessage".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Header {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub value: ::prost::alloc::string::String,
+}
+impl ::prost::Name for Header {
+    const NAME: &'static str = "Header";
+    const PACKAGE: &'static str = "millrace.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "millrace.v1.Header".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/millrace.v1.Header".into()
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1330,7 +1429,7 @@ pub mod ledger_query_client {
                 .insert(GrpcMethod::new("millrace.v1.LedgerQuery", "WatchTasks"));
             self.inner.server_streaming(req, path, codec).await
         }
-        /// One version of a task's spec. NOT_FOUND when there is none.
+        /// One version of a task's spec, with its text. NOT_FOUND when there is none.
         pub async fn get_spec(
             &mut self,
             request: impl tonic::IntoRequest<super::GetSpecRequest>,
@@ -1455,6 +1554,31 @@ pub mod ledger_query_client {
                 .insert(GrpcMethod::new("millrace.v1.LedgerQuery", "ListDeadLetters"));
             self.inner.unary(req, path, codec).await
         }
+        /// One of them, with the original message. NOT_FOUND when no service has given up on it.
+        pub async fn get_dead_letter(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetDeadLetterRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetDeadLetterResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/millrace.v1.LedgerQuery/GetDeadLetter",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("millrace.v1.LedgerQuery", "GetDeadLetter"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Which processes are alive, how many tasks are in which status, how far the ledger lags.
         pub async fn get_system_health(
             &mut self,
@@ -1573,7 +1697,7 @@ pub mod ledger_query_server {
             &self,
             request: tonic::Request<super::WatchTasksRequest>,
         ) -> std::result::Result<tonic::Response<Self::WatchTasksStream>, tonic::Status>;
-        /// One version of a task's spec. NOT_FOUND when there is none.
+        /// One version of a task's spec, with its text. NOT_FOUND when there is none.
         async fn get_spec(
             &self,
             request: tonic::Request<super::GetSpecRequest>,
@@ -1608,6 +1732,14 @@ pub mod ledger_query_server {
             request: tonic::Request<super::ListDeadLettersRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ListDeadLettersResponse>,
+            tonic::Status,
+        >;
+        /// One of them, with the original message. NOT_FOUND when no service has given up on it.
+        async fn get_dead_letter(
+            &self,
+            request: tonic::Request<super::GetDeadLetterRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetDeadLetterResponse>,
             tonic::Status,
         >;
         /// Which processes are alive, how many tasks are in which status, how far the ledger lags.
@@ -2186,6 +2318,51 @@ pub mod ledger_query_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListDeadLettersSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/millrace.v1.LedgerQuery/GetDeadLetter" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetDeadLetterSvc<T: LedgerQuery>(pub Arc<T>);
+                    impl<
+                        T: LedgerQuery,
+                    > tonic::server::UnaryService<super::GetDeadLetterRequest>
+                    for GetDeadLetterSvc<T> {
+                        type Response = super::GetDeadLetterResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetDeadLetterRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as LedgerQuery>::get_dead_letter(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetDeadLetterSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use millrace_ledger::{FailureFilter, Ledger, LedgerError, Stage, Status, TaskFilter, WorkOrderFilter};
 use millrace_rpc::v1;
 
-use super::rows;
+use super::{rows, submission};
 use crate::ports::{Changes, LedgerReader, Page, PageRequest, PortError};
 
 /// Events of the feed that are looked at in one step of a watch.
@@ -68,6 +68,11 @@ impl LedgerReader for StoredLedger {
         Ok(self.ledger.answers_to(key).await.map_err(failed)?.into_iter().map(rows::event).collect())
     }
 
+    async fn answered_before(&self, key: &str) -> Result<Vec<v1::HistoryEvent>, PortError> {
+        let answers = submission::answered_before(&self.ledger, key).await.map_err(failed)?;
+        Ok(answers.into_iter().map(rows::event).collect())
+    }
+
     async fn spec(&self, task: &str, version: u32) -> Result<Option<v1::Spec>, PortError> {
         let version = Some(version).filter(|version| *version > 0);
         Ok(self.ledger.get_spec(task, version).await.map_err(failed)?.map(rows::spec))
@@ -103,6 +108,16 @@ impl LedgerReader for StoredLedger {
     async fn dead_letters(&self, page: &PageRequest) -> Result<Page<v1::DeadLetter>, PortError> {
         let all = self.ledger.list_dead_letters().await.map_err(failed)?;
         slice(all.into_iter().map(rows::dead_letter).collect(), page)
+    }
+
+    async fn dead_letter(
+        &self,
+        position: &v1::Position,
+    ) -> Result<(Vec<v1::DeadLetter>, Option<v1::LogMessage>), PortError> {
+        let (stream, sequence) = (position.stream.as_str(), position.sequence);
+        let letters = self.ledger.dead_letters_at(stream, sequence).await.map_err(failed)?;
+        let message = self.ledger.message(stream, sequence).await.map_err(failed)?;
+        Ok((letters.into_iter().map(rows::dead_letter).collect(), message.map(rows::log_message)))
     }
 
     async fn counts(&self) -> Result<BTreeMap<String, u64>, PortError> {

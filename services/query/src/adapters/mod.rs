@@ -4,7 +4,10 @@ mod ledger;
 mod logs;
 mod rows;
 mod streams;
+mod submission;
+mod texts;
 
 pub use ledger::StoredLedger;
 pub use logs::BrokerLogs;
 pub use streams::{BrokerStreams, ChainVerifier, verdicts};
+pub use texts::StoredTexts;

@@ -3,7 +3,8 @@
 use millrace_decider::Cause;
 use millrace_events::{Event, Log, wire_time};
 use millrace_ledger::{
-    DeadLetterRow, EventRow, FailureRow, InsightRow, SpecRow, Status, TaskRow, WorkOrderRow,
+    DeadLetterRow, Entry, EventRow, FailureRow, InsightRow, SpecRow, Status, StoredEvent, TaskRow,
+    WorkOrderRow,
 };
 use millrace_rpc::v1;
 use serde_json::Value;
@@ -95,6 +96,7 @@ pub(super) fn spec(row: SpecRow) -> v1::Spec {
         submitted_by: row.submitted_by,
         readiness: row.readiness,
         registered_at: row.registered_at.map(wire_time),
+        plan_checksum: row.plan_sha256,
     }
 }
 
@@ -170,5 +172,21 @@ pub(super) fn dead_letter(row: DeadLetterRow) -> v1::DeadLetter {
         attempts: row.attempts,
         failure: Some(v1::Failure { message: row.message, ..explained(row.code) }),
         time: row.time.map(wire_time),
+    }
+}
+
+/// The original message, and the event in it as JSON where it can be read.
+pub(super) fn log_message(message: StoredEvent) -> v1::LogMessage {
+    let entry = Entry::read(message);
+    let event = entry.envelope.as_ref().map(|envelope| envelope.to_json().to_string());
+    let stored = entry.stored;
+    v1::LogMessage {
+        position: Some(v1::Position { stream: stored.stream, sequence: stored.sequence }),
+        subject: stored.subject,
+        headers: stored.headers.into_iter().map(|(name, value)| v1::Header { name, value }).collect(),
+        stored_at: Some(wire_time(stored.time)),
+        payload: stored.payload,
+        event: event.unwrap_or_default(),
+        problem: entry.fault.unwrap_or_default(),
     }
 }

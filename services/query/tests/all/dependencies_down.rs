@@ -47,6 +47,7 @@ async fn call(server: &mut Server, method: &str) -> Result<(), Status> {
         "ListFailures" => query.list_failures(v1::ListFailuresRequest::default()).await.map(|_| ()),
         "ListInsights" => query.list_insights(v1::ListInsightsRequest::default()).await.map(|_| ()),
         "ListDeadLetters" => query.list_dead_letters(v1::ListDeadLettersRequest::default()).await.map(|_| ()),
+        "GetDeadLetter" => query.get_dead_letter(v1::GetDeadLetterRequest::default()).await.map(|_| ()),
         "GetSystemHealth" => query.get_system_health(v1::GetSystemHealthRequest {}).await.map(|_| ()),
         "VerifyLedger" => query.verify_ledger(v1::VerifyLedgerRequest {}).await.map(|_| ()),
         "Approve" => operator.approve(decision()).await.map(|_| ()),
@@ -84,7 +85,7 @@ async fn s0_1g_no_method_succeeds_while_its_dependencies_are_down() {
         world.apply("VTID-00001", v1::TaskStatus::Active, event(Log::Dispatcher, 1, "TaskScheduled", 1));
     });
     let methods = methods();
-    assert_eq!(methods.len(), 22, "{methods:?}");
+    assert_eq!(methods.len(), 23, "{methods:?}");
     for method in &methods {
         // The request itself is good, so the failure below is the dependency's.
         call(&mut server, method).await.unwrap_or_else(|status| panic!("{method}: {status}"));

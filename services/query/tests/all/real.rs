@@ -6,10 +6,11 @@ use std::time::Duration;
 use millrace_decider::Timestamp;
 use millrace_events::{Code, Envelope, Event, Key, Log, v1 as events};
 use millrace_ledger::{Ledger, rebuild};
-use millrace_query::adapters::{BrokerLogs, BrokerStreams, ChainVerifier, StoredLedger};
+use millrace_query::adapters::{BrokerLogs, BrokerStreams, ChainVerifier, StoredLedger, StoredTexts};
 use millrace_query::{LedgerQueryService, OperatorService, QueryConfig};
 use millrace_rpc::client::{self, LedgerQueryClient, OperatorClient};
 use millrace_rpc::{HealthHandle, ServeError, serve, server::Stopped, v1};
+use millrace_runtime::blobs::{Blobs, digest_of};
 use millrace_runtime::bootstrap::{Declared, Installation};
 use millrace_runtime::broker::{Append, Broker};
 use millrace_runtime::bucket::Bucket;
@@ -25,6 +26,7 @@ struct Real {
     query: LedgerQueryClient<tonic::transport::Channel>,
     operator: OperatorClient<tonic::transport::Channel>,
     heartbeats: Arc<Bucket>,
+    blobs: Blobs,
     _tasks: JoinSet<Result<Stopped, ServeError>>,
     _folder: tempfile::TempDir,
 }
@@ -45,7 +47,9 @@ impl Real {
         let config = QueryConfig { actor: "ada".to_owned(), ..QueryConfig::default() };
         let ids = Arc::new(SeededIds::new(7));
         let operator = OperatorService::new(reader.clone(), logs.clone(), clock, ids, &config);
-        let query = LedgerQueryService::new(reader, logs, verifier, config, CancellationToken::new());
+        let blobs = Blobs::new(broker.clone(), 1 << 20);
+        let texts = Arc::new(StoredTexts::new(blobs.clone()));
+        let query = LedgerQueryService::new(reader, logs, texts, verifier, config, CancellationToken::new());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let mut tasks = JoinSet::new();
@@ -59,6 +63,7 @@ impl Real {
             query: LedgerQueryClient::new(channel.clone()),
             operator: OperatorClient::new(channel),
             heartbeats,
+            blobs,
             _tasks: tasks,
             _folder: folder,
         }
@@ -171,6 +176,138 @@ async fn a_spec_that_is_handed_in_can_be_followed_to_its_task_and_counts_once() 
     let request = v1::GetSubmissionRequest { key: first.key.clone(), min_sequence: first.position };
     let found = real.query.get_submission(request).await.unwrap().into_inner();
     assert_eq!(found.task, "VTID-00001");
+}
+
+/// A version as the registry writes it, of these bytes.
+fn registered(task: &str, version: u32, path: &str, bytes: &[u8]) -> events::SpecRegistered {
+    let sha256 = digest_of(bytes);
+    let size = bytes.len() as u64;
+    events::SpecRegistered {
+        task: task.to_owned(),
+        repository: "shop".to_owned(),
+        version,
+        path: path.to_owned(),
+        checksum: sha256.clone(),
+        spec: Some(events::Blob { sha256, size, ..events::Blob::default() }),
+        ..events::SpecRegistered::default()
+    }
+}
+
+fn hand_in(path: &str, content: &[u8]) -> v1::SubmitSpecRequest {
+    v1::SubmitSpecRequest {
+        repository: "shop".to_owned(),
+        path: path.to_owned(),
+        content: content.to_vec(),
+        plan: Vec::new(),
+    }
+}
+
+#[tokio::test]
+async fn a_submission_that_brings_nothing_new_has_the_answer_that_was_given_before() {
+    let mut real = Real::start().await;
+    let (old, new): (&[u8], &[u8]) = (b"# VTID-00007 old", b"# VTID-00007 new");
+    real.log("VTID-00007", registered("VTID-00007", 1, "a.md", old)).await;
+    real.log("VTID-00007", registered("VTID-00007", 2, "a.md", new)).await;
+    let unnamed: &[u8] = b"# Without an id";
+    real.log("VTID-00008", registered("VTID-00008", 1, "b.md", unnamed)).await;
+    let refused = |path: &str| events::SpecRejected {
+        repository: "shop".to_owned(),
+        path: path.to_owned(),
+        checksum: digest_of(b"bad"),
+        failure: Some(events::Failure::new(Code::SpecInvalid, format!("1 fault in {path}"))),
+        ..events::SpecRejected::default()
+    };
+    real.log("VTID-00009", refused("c.md")).await;
+    real.log("VTID-00010", refused("d.md")).await;
+    real.log("VTID-00010", registered("VTID-00010", 1, "d.md", b"mended")).await;
+
+    use v1::SubmissionState::{Registered, Rejected, Waiting};
+    for (path, content, state, task, version) in [
+        ("copy.md", new, Registered, "VTID-00007", 2),
+        // Not what holds now: the registry makes it the next version.
+        ("a.md", old, Waiting, "", 0),
+        // Becomes a task of its own.
+        ("other.md", unnamed, Waiting, "", 0),
+        ("c.md", b"bad".as_slice(), Rejected, "", 0),
+        ("e.md", b"bad".as_slice(), Waiting, "", 0),
+        // Mended since, and broken again: that is news.
+        ("d.md", b"bad".as_slice(), Waiting, "", 0),
+    ] {
+        let published = real.operator.submit_spec(hand_in(path, content)).await.unwrap().into_inner();
+        real.project().await;
+        let request = v1::GetSubmissionRequest { key: published.key, min_sequence: published.position };
+        let found = real.query.get_submission(request).await.unwrap().into_inner();
+        assert_eq!(found.state(), state, "{path}");
+        assert_eq!((found.task.as_str(), found.spec_version), (task, version), "{path}");
+        assert_eq!(found.answered_before, state != Waiting, "{path}");
+    }
+
+    let request = v1::RequestTaskRequest { task: "VTID-00007".to_owned(), ..Default::default() };
+    let request = v1::RequestTaskRequest { repository: "shop".to_owned(), ..request };
+    let published = real.operator.request_task(request).await.unwrap().into_inner();
+    real.project().await;
+    let request = v1::GetSubmissionRequest { key: published.key, min_sequence: published.position };
+    let found = real.query.get_submission(request).await.unwrap().into_inner();
+    assert_eq!((found.state(), found.spec_version, found.answered_before), (Registered, 2, true));
+}
+
+#[tokio::test]
+async fn s1_gap2_5_a_spec_comes_with_its_text_until_that_is_erased() {
+    let mut real = Real::start().await;
+    let (first, second): (&[u8], &[u8]) = (b"# One", b"# Two");
+    for (version, text) in [(1, first), (2, second)] {
+        real.blobs.put(text).await.unwrap();
+        let plan = real.blobs.put_named("plan", "application/json", b"{}").await.unwrap();
+        let spec = registered("VTID-00001", version, "a.md", text);
+        real.log("VTID-00001", events::SpecRegistered { plan: Some(plan), ..spec }).await;
+    }
+    real.project().await;
+    let request = |version| v1::GetSpecRequest { task: "VTID-00001".to_owned(), version, min_sequence: None };
+    let newest = real.query.get_spec(request(0)).await.unwrap().into_inner();
+    assert_eq!((newest.content.as_slice(), newest.plan.as_slice()), (second, b"{}".as_slice()));
+    let spec = newest.spec.unwrap();
+    assert_eq!((spec.version, spec.plan_checksum), (2, digest_of(b"{}")));
+    assert_eq!(real.query.get_spec(request(1)).await.unwrap().into_inner().content, first);
+
+    real.blobs.delete(&digest_of(first)).await.unwrap();
+    let erased = real.query.get_spec(request(1)).await.unwrap().into_inner();
+    assert_eq!((erased.content.len(), erased.spec.unwrap().size), (0, first.len() as u64));
+}
+
+#[tokio::test]
+async fn a_dead_letter_comes_with_the_original_message() {
+    let mut real = Real::start().await;
+    let task = "VTID-00001";
+    let scheduled = events::TaskScheduled { task: task_ref(task), order: order(task), ..Default::default() };
+    let readable = real.log(task, scheduled).await;
+    let (stream, subject) = (Log::Intake.stream(0), Log::Intake.subject(&Key::new("req-1").unwrap(), 1));
+    let appended = real.broker.append(&Append::new(&stream, &subject, b"nonsense".to_vec())).await.unwrap();
+    let garbage = v1::Position { stream, sequence: appended.sequence };
+    for position in [&readable, &garbage] {
+        let letter = events::DeadLettered {
+            service: "worker".to_owned(),
+            stream: position.stream.clone(),
+            sequence: position.sequence,
+            subject: subject.clone(),
+            attempts: 5,
+            failure: Some(events::Failure::new(Code::EventInvalid, "cannot be read")),
+        };
+        real.log(&format!("letter-{}", position.sequence), letter).await;
+    }
+    real.project().await;
+    let mut get = async |position: &v1::Position| {
+        let request = v1::GetDeadLetterRequest { position: Some(position.clone()), min_sequence: None };
+        real.query.get_dead_letter(request).await.map(tonic::Response::into_inner)
+    };
+    let found = get(&readable).await.unwrap();
+    assert_eq!(found.dead_letters[0].attempts, 5);
+    let message = found.message.unwrap();
+    assert!(message.event.contains("TaskScheduled") && message.problem.is_empty(), "{message:?}");
+    let message = get(&garbage).await.unwrap().message.unwrap();
+    assert_eq!((message.payload.as_slice(), message.subject), (b"nonsense".as_slice(), subject.clone()));
+    assert!(message.event.is_empty() && !message.problem.is_empty());
+    let missing = v1::Position { sequence: 99, ..garbage };
+    assert_eq!(get(&missing).await.unwrap_err().code(), tonic::Code::NotFound);
 }
 
 #[tokio::test]

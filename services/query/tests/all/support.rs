@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use millrace_decider::Timestamp;
 use millrace_events::{Envelope, Log};
-use millrace_query::ports::{Changes, LedgerReader, Logs, Page, PageRequest, PortError, Verifier};
+use millrace_query::ports::{Changes, LedgerReader, Logs, Page, PageRequest, PortError, Texts, Verifier};
 use millrace_query::{LedgerQueryService, OperatorService, QueryConfig};
 use millrace_rpc::client::{self, LedgerQueryClient, OperatorClient};
 use millrace_rpc::server::Stopped;
@@ -104,6 +104,10 @@ impl LedgerReader for Script {
         Ok(self.up()?.submissions.get(key).cloned().unwrap_or_default())
     }
 
+    async fn answered_before(&self, _: &str) -> Result<Vec<v1::HistoryEvent>, PortError> {
+        self.up().map(|_| Vec::new())
+    }
+
     async fn spec(&self, task: &str, version: u32) -> Result<Option<v1::Spec>, PortError> {
         let world = self.up()?;
         let known = world.tasks.get(task).filter(|_| version < 2);
@@ -129,6 +133,13 @@ impl LedgerReader for Script {
 
     async fn dead_letters(&self, _: &PageRequest) -> Result<Page<v1::DeadLetter>, PortError> {
         self.up().map(|_| one_page(Vec::new()))
+    }
+
+    async fn dead_letter(
+        &self,
+        _: &v1::Position,
+    ) -> Result<(Vec<v1::DeadLetter>, Option<v1::LogMessage>), PortError> {
+        self.up().map(|_| (vec![v1::DeadLetter::default()], None))
     }
 
     async fn counts(&self) -> Result<BTreeMap<String, u64>, PortError> {
@@ -185,6 +196,13 @@ impl Logs for Script {
 }
 
 #[async_trait]
+impl Texts for Script {
+    async fn text(&self, _: &str) -> Result<Option<Vec<u8>>, PortError> {
+        self.up().map(|_| Some(b"# A".to_vec()))
+    }
+}
+
+#[async_trait]
 impl Verifier for Script {
     async fn verify(&self) -> Result<Vec<v1::LogVerdict>, PortError> {
         let broken = self.up()?.broken_chain;
@@ -216,8 +234,8 @@ impl Server {
         let clock = Arc::new(ManualClock::at(Timestamp::from_millis(1_000)));
         let ids = Arc::new(SeededIds::new(1));
         let operator = OperatorService::new(script.clone(), script.clone(), clock, ids, &config);
-        let query =
-            LedgerQueryService::new(script.clone(), script.clone(), script.clone(), config, shutdown.clone());
+        let (ledger, logs, texts) = (script.clone(), script.clone(), script.clone());
+        let query = LedgerQueryService::new(ledger, logs, texts, script.clone(), config, shutdown.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let mut tasks = JoinSet::new();
