@@ -13,6 +13,7 @@ mod failure;
 mod generated;
 mod json;
 mod key;
+mod message;
 mod scrub;
 
 pub use catalogue::{Log, Service};
@@ -27,6 +28,7 @@ pub use generated::v1;
 pub use json::{descriptors, message_to_json};
 pub use prost_types::Timestamp as WireTimestamp;
 
+pub use message::{MessageError, key_in_subject, read_message};
 pub use scrub::scrub;
 
 pub use key::{Key, KeyError, TaskId, TaskIdError};

@@ -1,7 +1,7 @@
 //! A message of a log as the ledger takes it in.
 
 use millrace_decider::{Cause, Timestamp};
-use millrace_events::{CONTENT_TYPE_JSON, Envelope, Event, Log};
+use millrace_events::{Envelope, Event, Log, key_in_subject, read_message};
 
 /// A message as it stands in a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,24 +46,22 @@ impl Entry {
             entry.fault = Some("the stream belongs to no log of the catalogue".to_owned());
             return entry;
         };
-        let mut envelope = match envelope(log, &entry.stored) {
+        let header = |name: &str| {
+            entry.stored.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
+        };
+        let envelope = match read_message(log, header, &entry.stored.payload, entry.stored.time) {
             Ok(envelope) => envelope,
-            Err(fault) => {
-                entry.fault = Some(fault);
+            Err(error) => {
+                entry.fault = Some(error.to_string());
                 return entry;
             }
         };
-        if matches!(log, Log::Intake | Log::Operator) {
-            // A cause given from outside is ignored. DESIGN section 3.
-            envelope.cause = None;
+        if let Err(problem) = key_in_subject(log, &entry.stored.subject, &envelope) {
+            entry.fault = Some(problem);
+            entry.envelope = Some(envelope);
+            return entry;
         }
         match envelope.event() {
-            _ if log.key(&entry.stored.subject).as_ref() != Some(&envelope.key) => {
-                entry.fault = Some(format!(
-                    "the key {} is not the last token of the subject {}",
-                    envelope.key, entry.stored.subject
-                ));
-            }
             Ok(Some(event)) if event.log() != log => {
                 entry.fault =
                     Some(format!("{} does not belong in the log {}", envelope.event_type, log.name()));
@@ -84,13 +82,4 @@ impl Entry {
     pub fn time(&self) -> Timestamp {
         self.envelope.as_ref().map_or(self.stored.time, |envelope| envelope.time)
     }
-}
-
-fn envelope(log: Log, stored: &StoredEvent) -> Result<Envelope, String> {
-    let content_type = stored.headers.iter().find(|(name, _)| name == "Content-Type").map(|(_, value)| value);
-    if content_type.is_some_and(|found| found.starts_with(CONTENT_TYPE_JSON)) {
-        let value = serde_json::from_slice(&stored.payload).map_err(|error| error.to_string())?;
-        return Envelope::from_producer_json(log, &value, stored.time).map_err(|error| error.to_string());
-    }
-    Envelope::decode(&stored.payload).map_err(|error| error.to_string())
 }

@@ -173,3 +173,36 @@ fn producers_may_write_json_and_are_told_what_does_not_fit() {
         assert!(error.problem.contains(expected), "{error}");
     }
 }
+
+/// A producer's message in binary mode: attributes in `ce-` headers, exact in case.
+#[test]
+fn producers_may_write_the_binary_mode() {
+    use millrace_events::{Log, read_message};
+    let event =
+        v1::TaskRequested { task: "VTID-01213".into(), repository: "shop".into(), ..Default::default() };
+    let headers = |content_type: &'static str| {
+        move |name: &str| match name {
+            "ce-specversion" => Some("1.0"),
+            "ce-id" => Some("1"),
+            "ce-source" => Some("/ci"),
+            "ce-type" => Some("millrace.intake.v1.TaskRequested"),
+            "ce-subject" => Some("req-1"),
+            "ce-cause" => Some("MILLRACE_WORKER_0:1"),
+            "Content-Type" => Some(content_type),
+            _ => None,
+        }
+    };
+    let now = Timestamp::from_millis(5);
+    let json = br#"{"task": "VTID-01213", "repository": "shop"}"#;
+    for (content_type, payload) in
+        [("application/json; charset=utf-8", json.to_vec()), ("application/protobuf", event.encode_to_vec())]
+    {
+        let envelope = read_message(Log::Intake, headers(content_type), &payload, now).unwrap();
+        assert_eq!((envelope.cause.as_ref(), envelope.time), (None, now));
+        assert_eq!(envelope.event().unwrap(), Some(event.clone().into()));
+    }
+    let error = read_message(Log::Intake, headers("text/plain"), json, now).unwrap_err();
+    assert!(error.to_string().contains("text/plain"), "{error}");
+    // The services' own logs know one form only.
+    assert!(read_message(Log::Worker, headers("application/json"), json, now).is_err());
+}

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use millrace_decider::Cause;
-use millrace_events::{Code, Envelope, Key, Log, v1::Failure};
+use millrace_events::{Code, Envelope, Log, key_in_subject, read_message, v1::Failure};
 use tracing::Instrument as _;
 
 use super::pump::{Host, HostError, Origin};
@@ -149,26 +149,21 @@ impl<H: Hosted> Host<H> {
 /// Reads a message. `Ok(None)`: of a type or version that this one does not know. `Err`: poison.
 fn read(message: &Stored, origin: Origin) -> Result<Option<(Received, Envelope)>, Box<Failure>> {
     let poison = |text: String| Box::new(Failure::new(Code::EventInvalid, text));
-    let json_allowed = matches!(origin, Origin::Log(log) if log.has_message_ids());
-    let envelope = match message.header("Content-Type") {
-        Some(millrace_events::CONTENT_TYPE_JSON) if json_allowed => {
-            let value =
-                serde_json::from_slice(&message.payload).map_err(|error| poison(error.to_string()))?;
-            let Origin::Log(log) = origin else { return Ok(None) };
-            Envelope::from_producer_json(log, &value, message.time)
-                .map_err(|error| poison(error.to_string()))?
+    let (log, key, envelope) = match origin {
+        Origin::Log(log) => {
+            let envelope = read_message(log, |name| message.header(name), &message.payload, message.time)
+                .map_err(|error| poison(error.to_string()))?;
+            let key = key_in_subject(log, &message.subject, &envelope).map_err(poison)?;
+            (Some(log), key, envelope)
         }
-        _ => Envelope::decode(&message.payload).map_err(|error| poison(error.to_string()))?,
+        Origin::Deadlines(service) => {
+            let envelope = Envelope::decode(&message.payload).map_err(|error| poison(error.to_string()))?;
+            match service.fired(&message.subject) {
+                Some((key, _)) if key == envelope.key => (None, key, envelope),
+                _ => return Err(poison(format!("`{}` is no deadline of {}", message.subject, envelope.key))),
+            }
+        }
     };
-    let (log, key_in_subject) = match origin {
-        Origin::Log(log) => (Some(log), log.key(&message.subject)),
-        Origin::Deadlines(service) => (None, service.fired(&message.subject).map(|(key, _)| key)),
-    };
-    let key: Key = key_in_subject
-        .ok_or_else(|| poison(format!("`{}` is no subject of the catalogue", message.subject)))?;
-    if key != envelope.key {
-        return Err(poison(format!("the event is about `{}` but stands under `{key}`", envelope.key)));
-    }
     let incoming = match origin {
         Origin::Deadlines(_) => envelope.fired_timer().map(|timer| timer.map(Incoming::Timer)),
         Origin::Log(_) => envelope.event().map(|event| event.map(Incoming::Event)),
