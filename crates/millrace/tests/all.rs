@@ -9,5 +9,7 @@ mod error_pages;
 mod kubernetes;
 #[path = "all/server.rs"]
 mod server;
+#[path = "all/specs_page.rs"]
+mod specs_page;
 #[path = "all/support.rs"]
 mod support;

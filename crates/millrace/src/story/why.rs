@@ -69,7 +69,7 @@ fn reason(failure: &Failure, run: &[&HistoryEvent]) -> Vec<String> {
     let mut lines = vec![format!("{}: {}", failure.code, failure.message)];
     let mut outer = failure.message.as_str();
     for cause in &failure.causes {
-        if !outer.contains(cause.as_str()) {
+        if !outer.contains(cause.as_str()) && !failure.message.contains(cause.as_str()) {
             lines.push(format!("caused by: {cause}"));
         }
         outer = cause;
@@ -80,7 +80,7 @@ fn reason(failure: &Failure, run: &[&HistoryEvent]) -> Vec<String> {
         "verdict" => format!("verdict not given: {}", value.replace('_', " ")),
         name => format!("{}: {value}", name.replace('_', " ")),
     }));
-    lines.extend(output(run));
+    lines.extend(output(failure, run));
     if !failure.trace_id.is_empty() {
         lines.push(format!("trace: {}", failure.trace_id));
     }
@@ -88,13 +88,15 @@ fn reason(failure: &Failure, run: &[&HistoryEvent]) -> Vec<String> {
 }
 
 /// What the last event of the run that had something to show says: failed checks, or faults of the spec.
-fn output(run: &[&HistoryEvent]) -> Vec<String> {
+fn output(failure: &Failure, run: &[&HistoryEvent]) -> Vec<String> {
     for event in run.iter().rev() {
         let data = Data::of(event);
         let lines: Vec<String> = match event.name.as_str() {
             "ChecksCompleted" => {
                 data.list("/results").iter().filter(|r| !r.is("/passed")).map(check).collect()
             }
+            // A later spec may have been refused for another reason, which is not why the run ended.
+            "SpecRejected" if data.code("/failure").as_ref() != Some(&failure.code) => continue,
             "SpecRejected" => data.list("/problems").iter().map(problem).collect(),
             "ExecutionCompleted" | "SpecRegistered" => return Vec::new(),
             _ => continue,
@@ -281,6 +283,7 @@ mod tests {
     fn a_rejected_spec_lists_its_faults_and_names_the_file_to_lint() {
         let rejected = sent(events::SpecRejected {
             path: "docs/specs/00002-pale.md".to_owned(),
+            failure: Some(events::Failure::new(Code::SpecInvalid, "1 fault")),
             problems: vec![events::SpecProblem {
                 line: 3,
                 message: "no summary".to_owned(),
@@ -306,5 +309,29 @@ mod tests {
         assert!(answer.reason.is_empty());
         assert_eq!(answer.stands[1], "abcdef0123 is live at http://127.0.0.1:8080.");
         assert_eq!(why(&task(TaskStatus::Active, None), &[]).next, "millrace task watch VTID-00002");
+    }
+
+    #[test]
+    fn a_spec_that_is_refused_later_is_not_why_the_run_ended() {
+        let task = task(TaskStatus::Blocked, Some(Code::ModelUnavailable));
+        let refused = events::SpecRejected {
+            failure: Some(events::Failure::new(Code::SpecIdConflict, "two claim it")),
+            problems: vec![events::SpecProblem {
+                message: "belongs to another".to_owned(),
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        let reason = why(&task, &[sent(refused)]).reason;
+        assert!(reason.iter().all(|line| !line.contains("belongs to another")), "{reason:?}");
+    }
+
+    #[test]
+    fn a_cause_that_the_sentence_names_is_not_told_again() {
+        let mut task = task(TaskStatus::Failed, Some(Code::ModelUnavailable));
+        let failure = task.failure.as_mut().unwrap();
+        failure.message = "no model answered: it is down: no route".to_owned();
+        failure.causes = vec!["no model answered".to_owned(), "it is down: no route".to_owned()];
+        assert_eq!(why(&task, &[]).reason.len(), 1);
     }
 }

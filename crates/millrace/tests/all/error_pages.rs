@@ -46,3 +46,17 @@ fn a_page_says_what_happened_why_and_what_to_do_and_agrees_with_the_table() {
         assert!(page.contains(&row), "{name} should say `{row}`");
     }
 }
+
+#[test]
+fn the_index_and_the_pages_agree_on_what_this_version_does_not_raise() {
+    let index = std::fs::read_to_string(folder().join("README.md")).unwrap();
+    let listed = index.split_once("Reserved, raised by nothing in this version: ").unwrap().1;
+    let listed: BTreeSet<&str> = listed.trim().trim_end_matches('.').split(", ").collect();
+    let marked = |code: &Code| {
+        let page = std::fs::read_to_string(folder().join(format!("{}.md", code.name()))).unwrap();
+        page.contains("Reserved: nothing in this version raises this code")
+    };
+    let marked: BTreeSet<&str> =
+        Code::ALL.iter().filter(|code| marked(code)).map(|code| code.name()).collect();
+    assert_eq!(marked, listed);
+}
