@@ -86,6 +86,15 @@ pub enum Command {
     /// Specifications: register, look at, check.
     #[command(subcommand)]
     Spec(SpecCommand),
+    /// Prints a text that an event names by its SHA-256, such as the output of a check.
+    #[command(
+        after_help = "Example:\n  millrace text cc6e3d0818062045f47afb92bba931a7f9fc4fd56b474530f526a87fd2171a2c"
+    )]
+    Text {
+        /// In lower-case hex, as `task why` and the events have it.
+        #[arg(value_name = "SHA256")]
+        sha256: String,
+    },
     /// Messages that a service could not handle.
     #[command(subcommand)]
     DeadLetter(DeadLetterCommand),

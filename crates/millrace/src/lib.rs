@@ -26,7 +26,13 @@ pub fn main() -> ExitCode {
     let output = output::Output::new(&cli.global);
     // A service process has a runtime and a log of its own.
     if let cli::Command::Run { service, arguments } = &cli.command {
-        return millrace_runtime::launch::run_process(service.entry(), arguments);
+        let entry = service.entry();
+        let settings = millrace_runtime::launch::load(arguments);
+        if let Err(error) = settings.and_then(|settings| (entry.check)(&settings)) {
+            let advice = "docs/configuration.md lists every key.";
+            return output.failed(&exit::Failure::new(Exit::Configuration, error.to_string(), advice));
+        }
+        return millrace_runtime::launch::run_process(entry, arguments);
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

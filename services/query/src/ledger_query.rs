@@ -15,6 +15,9 @@ use crate::reading::{failed, no_such_task, optional, page, reflects};
 use crate::rules::{assess, submission_state};
 use crate::watch;
 
+/// Largest text in an answer: gRPC clients take messages of 4 MiB unless they are told otherwise.
+const MAX_TEXT_BYTES: usize = 3 * 1024 * 1024;
+
 /// Answers from the ledger. Every method either answers from it or fails; none guesses.
 pub struct LedgerQueryService {
     pub(crate) ledger: Arc<dyn LedgerReader>,
@@ -175,6 +178,25 @@ impl LedgerQuery for LedgerQueryService {
         let content = self.text(&spec.checksum).await?;
         let plan = self.text(&spec.plan_checksum).await?;
         Ok(Response::new(v1::GetSpecResponse { spec: Some(spec), reflects, content, plan }))
+    }
+
+    async fn get_text(
+        &self,
+        request: Request<v1::GetTextRequest>,
+    ) -> Result<Response<v1::GetTextResponse>, Status> {
+        let sha256 = request.into_inner().sha256;
+        if sha256.len() != 64 || !sha256.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+            return Err(status::invalid("sha256", format!("`{sha256}` is no SHA-256 in lower-case hex")));
+        }
+        let content = self.texts.text(&sha256).await.map_err(failed)?.ok_or_else(|| {
+            status::not_found(format!("there is no text {sha256}"), "It was erased, or never stored.")
+        })?;
+        if content.len() > MAX_TEXT_BYTES {
+            let sentence =
+                format!("text {sha256} has {} bytes, at most {MAX_TEXT_BYTES} are sent", content.len());
+            return Err(status::exhausted(sentence, "Read it from the store itself."));
+        }
+        Ok(Response::new(v1::GetTextResponse { content }))
     }
 
     async fn list_work_orders(

@@ -29,6 +29,7 @@ pub(crate) async fn run(cli: &Cli, output: &Output) -> Result<Exit, Failure> {
         Command::Run { .. } => Ok(Exit::Ok),
         Command::Task(command) => task_command(cli, command, output).await,
         Command::Spec(command) => spec::run(global, command, output).await,
+        Command::Text { sha256 } => system::text(&mut connect(global).await?, sha256, output).await,
         Command::DeadLetter(command) => dead_letter::run(&mut connect(global).await?, command, output).await,
         Command::Insights(paging) => system::insights(&mut connect(global).await?, paging, output).await,
         Command::Health => system::health(&mut connect(global).await?, output).await,

@@ -1,4 +1,4 @@
-//! `health` and `insights`.
+//! `health`, `insights` and `text`.
 
 use millrace_rpc::v1;
 
@@ -6,7 +6,7 @@ use super::Pages;
 use crate::cli::Paging;
 use crate::connection::Connection;
 use crate::exit::{Exit, Failure};
-use crate::output::{Cell, Output, Tone, printable};
+use crate::output::{Cell, Output, Tone, printable, printable_lines};
 use crate::text;
 
 /// `health`: exit code 1 when something is wrong.
@@ -51,6 +51,16 @@ fn draw(health: &v1::GetSystemHealthResponse, output: &Output) {
     output.line("");
     output.line(format!("tasks: {}", if tasks.is_empty() { "none".to_owned() } else { tasks.join(", ") }));
     output.line(format!("failure rate: {:.1} %", health.failure_rate * 100.0));
+}
+
+/// `text`
+pub(super) async fn text(server: &mut Connection, sha256: &str, output: &Output) -> Result<Exit, Failure> {
+    let request = v1::GetTextRequest { sha256: sha256.to_owned() };
+    let answer = server.query.get_text(request).await?.into_inner();
+    output.message(&answer, |answer| {
+        printable_lines(&String::from_utf8_lossy(&answer.content)).for_each(|line| output.line(line));
+    });
+    Ok(Exit::Ok)
 }
 
 /// `insights`

@@ -109,7 +109,7 @@ fn output(failure: &Failure, run: &[&HistoryEvent]) -> Vec<String> {
 fn check(result: &Data) -> String {
     let output = match result.text("/output/sha256") {
         "" => String::new(),
-        digest => format!(" (output {} in the evidence)", short(digest)),
+        digest => format!(" (whole output: millrace text {digest})"),
     };
     let summary = match result.text("/summary") {
         "" => format!("`{}` did not succeed", result.text("/command")),

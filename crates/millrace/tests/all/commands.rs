@@ -234,7 +234,10 @@ async fn s1_gap2_5_a_version_is_shown_with_its_text_and_handing_it_in_again_ends
     assert_eq!(again.status.code(), Some(0), "{}", err(&again));
     assert_eq!(out(&again).trim(), "VTID-00004 is already registered, spec version 1");
 
+    let text = world.millrace(&["text", &sha256]).await;
+    assert_eq!(out(&text).lines().next(), Some("# VTID-00004: New"), "{}", err(&text));
     world.blobs.delete(&sha256).await.unwrap();
+    assert_eq!(world.millrace(&["text", &sha256]).await.status.code(), Some(5));
     let erased = out(&world.millrace(&["spec", "show", "VTID-00004"]).await);
     assert!(erased.contains("erased") && erased.contains(&sha256), "{erased}");
 }
@@ -300,6 +303,9 @@ async fn a_service_without_what_it_needs_names_the_variable() {
         let refused = millrace(folder.path(), &["run", "dispatcher", "--config", "m.toml"]).await;
         assert_eq!(refused.status.code(), Some(3));
         assert!(err(&refused).contains(part) && err(&refused).contains("m.toml"), "{}", err(&refused));
+        let json = ["run", "dispatcher", "--config", "m.toml", "-o", "json"];
+        let error: Value = serde_json::from_str(&err(&millrace(folder.path(), &json).await)).unwrap();
+        assert_eq!(error["error"]["exit_code"], 3);
     }
 }
 

@@ -537,6 +537,38 @@ impl ::prost::Name for GetSpecResponse {
         "/millrace.v1.GetSpecResponse".into()
     }
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetTextRequest {
+    /// In lower-case hex.
+    #[prost(string, tag = "1")]
+    pub sha256: ::prost::alloc::string::String,
+}
+impl ::prost::Name for GetTextRequest {
+    const NAME: &'static str = "GetTextRequest";
+    const PACKAGE: &'static str = "millrace.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "millrace.v1.GetTextRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/millrace.v1.GetTextRequest".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetTextResponse {
+    /// At most 3 MiB; what is larger is refused.
+    #[prost(bytes = "vec", tag = "1")]
+    pub content: ::prost::alloc::vec::Vec<u8>,
+}
+impl ::prost::Name for GetTextResponse {
+    const NAME: &'static str = "GetTextResponse";
+    const PACKAGE: &'static str = "millrace.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "millrace.v1.GetTextResponse".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/millrace.v1.GetTextResponse".into()
+    }
+}
 /// A registered spec.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Spec {
@@ -1454,6 +1486,32 @@ pub mod ledger_query_client {
                 .insert(GrpcMethod::new("millrace.v1.LedgerQuery", "GetSpec"));
             self.inner.unary(req, path, codec).await
         }
+        /// A text that an event or a failure names by its SHA-256, such as the output of a check. NOT_FOUND when it
+        /// was erased or never stored.
+        pub async fn get_text(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetTextRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetTextResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/millrace.v1.LedgerQuery/GetText",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("millrace.v1.LedgerQuery", "GetText"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Offers of work, the newest first.
         pub async fn list_work_orders(
             &mut self,
@@ -1702,6 +1760,12 @@ pub mod ledger_query_server {
             &self,
             request: tonic::Request<super::GetSpecRequest>,
         ) -> std::result::Result<tonic::Response<super::GetSpecResponse>, tonic::Status>;
+        /// A text that an event or a failure names by its SHA-256, such as the output of a check. NOT_FOUND when it
+        /// was erased or never stored.
+        async fn get_text(
+            &self,
+            request: tonic::Request<super::GetTextRequest>,
+        ) -> std::result::Result<tonic::Response<super::GetTextResponse>, tonic::Status>;
         /// Offers of work, the newest first.
         async fn list_work_orders(
             &self,
@@ -2138,6 +2202,51 @@ pub mod ledger_query_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetSpecSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/millrace.v1.LedgerQuery/GetText" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetTextSvc<T: LedgerQuery>(pub Arc<T>);
+                    impl<
+                        T: LedgerQuery,
+                    > tonic::server::UnaryService<super::GetTextRequest>
+                    for GetTextSvc<T> {
+                        type Response = super::GetTextResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetTextRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as LedgerQuery>::get_text(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetTextSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -43,6 +43,7 @@ async fn call(server: &mut Server, method: &str) -> Result<(), Status> {
             let request = v1::GetSpecRequest { task: task(), version: 0, min_sequence: None };
             query.get_spec(request).await.map(|_| ())
         }
+        "GetText" => query.get_text(v1::GetTextRequest { sha256: "0".repeat(64) }).await.map(|_| ()),
         "ListWorkOrders" => query.list_work_orders(v1::ListWorkOrdersRequest::default()).await.map(|_| ()),
         "ListFailures" => query.list_failures(v1::ListFailuresRequest::default()).await.map(|_| ()),
         "ListInsights" => query.list_insights(v1::ListInsightsRequest::default()).await.map(|_| ()),
@@ -85,7 +86,7 @@ async fn s0_1g_no_method_succeeds_while_its_dependencies_are_down() {
         world.apply("VTID-00001", v1::TaskStatus::Active, event(Log::Dispatcher, 1, "TaskScheduled", 1));
     });
     let methods = methods();
-    assert_eq!(methods.len(), 23, "{methods:?}");
+    assert_eq!(methods.len(), 24, "{methods:?}");
     for method in &methods {
         // The request itself is good, so the failure below is the dependency's.
         call(&mut server, method).await.unwrap_or_else(|status| panic!("{method}: {status}"));

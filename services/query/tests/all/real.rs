@@ -47,7 +47,7 @@ impl Real {
         let config = QueryConfig { actor: "ada".to_owned(), ..QueryConfig::default() };
         let ids = Arc::new(SeededIds::new(7));
         let operator = OperatorService::new(reader.clone(), logs.clone(), clock, ids, &config);
-        let blobs = Blobs::new(broker.clone(), 1 << 20);
+        let blobs = Blobs::new(broker.clone(), 8 << 20);
         let texts = Arc::new(StoredTexts::new(blobs.clone()));
         let query = LedgerQueryService::new(reader, logs, texts, verifier, config, CancellationToken::new());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -269,7 +269,14 @@ async fn s1_gap2_5_a_spec_comes_with_its_text_until_that_is_erased() {
     assert_eq!((spec.version, spec.plan_checksum), (2, digest_of(b"{}")));
     assert_eq!(real.query.get_spec(request(1)).await.unwrap().into_inner().content, first);
 
+    let text = v1::GetTextRequest { sha256: digest_of(first) };
+    assert_eq!(real.query.get_text(text.clone()).await.unwrap().into_inner().content, first);
+    let large = v1::GetTextRequest { sha256: real.blobs.put(&vec![b'x'; (3 << 20) + 1]).await.unwrap() };
+    assert_eq!(real.query.get_text(large).await.unwrap_err().code(), tonic::Code::ResourceExhausted);
+    let nonsense = v1::GetTextRequest { sha256: "x".repeat(64) };
+    assert_eq!(real.query.get_text(nonsense).await.unwrap_err().code(), tonic::Code::InvalidArgument);
     real.blobs.delete(&digest_of(first)).await.unwrap();
+    assert_eq!(real.query.get_text(text).await.unwrap_err().code(), tonic::Code::NotFound);
     let erased = real.query.get_spec(request(1)).await.unwrap().into_inner();
     assert_eq!((erased.content.len(), erased.spec.unwrap().size), (0, first.len() as u64));
 }
