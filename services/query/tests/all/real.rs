@@ -34,11 +34,21 @@ struct Real {
 impl Real {
     async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("l.db").display());
+        Self::on(&url, folder).await
+    }
+
+    /// On PostgreSQL.
+    async fn postgres() -> Self {
+        let url = millrace_testkit::Postgres::start().database();
+        Self::on(&url, tempfile::tempdir().unwrap()).await
+    }
+
+    async fn on(url: &str, folder: tempfile::TempDir) -> Self {
         let clock = Arc::new(ManualClock::at(Timestamp::from_millis(1_767_225_600_000)));
         let declared = Declared::of(&Installation::default());
         let broker = Arc::new(MemoryBroker::new(clock.clone(), &declared));
-        let ledger =
-            Ledger::open(&format!("sqlite://{}", folder.path().join("l.db").display())).await.unwrap();
+        let ledger = Ledger::open(url).await.unwrap();
         ledger.migrate().await.unwrap();
         let heartbeats = Arc::new(Bucket::new(broker.clone(), millrace_events::catalogue::HEALTH_BUCKET));
         let reader = Arc::new(StoredLedger::new(ledger.clone()));
@@ -204,7 +214,11 @@ fn hand_in(path: &str, content: &[u8]) -> v1::SubmitSpecRequest {
 
 #[tokio::test]
 async fn a_submission_that_brings_nothing_new_has_the_answer_that_was_given_before() {
-    let mut real = Real::start().await;
+    submission(Real::start().await).await;
+    submission(Real::postgres().await).await;
+}
+
+async fn submission(mut real: Real) {
     let (old, new): (&[u8], &[u8]) = (b"# VTID-00007 old", b"# VTID-00007 new");
     real.log("VTID-00007", registered("VTID-00007", 1, "a.md", old)).await;
     real.log("VTID-00007", registered("VTID-00007", 2, "a.md", new)).await;
@@ -283,7 +297,11 @@ async fn s1_gap2_5_a_spec_comes_with_its_text_until_that_is_erased() {
 
 #[tokio::test]
 async fn a_dead_letter_comes_with_the_original_message() {
-    let mut real = Real::start().await;
+    dead_letter(Real::start().await).await;
+    dead_letter(Real::postgres().await).await;
+}
+
+async fn dead_letter(mut real: Real) {
     let task = "VTID-00001";
     let scheduled = events::TaskScheduled { task: task_ref(task), order: order(task), ..Default::default() };
     let readable = real.log(task, scheduled).await;
