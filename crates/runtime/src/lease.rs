@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio_util::sync::CancellationToken;
 
 use crate::broker::BrokerError;
 use crate::clock::Clock;
@@ -23,6 +22,15 @@ pub struct Holder {
     pub instance: String,
     /// Sequence of the WorkOrderAcknowledged in the worker's log.
     pub token: u64,
+}
+
+/// How a lease ended for its holder.
+#[derive(Debug)]
+pub enum Lost {
+    /// The entry is gone or somebody else's: it was taken away, or it expired.
+    Gone,
+    /// It could not be renewed within its life, because of this. Nobody has taken it away.
+    RanOut(BrokerError),
 }
 
 /// A lease that this process holds.
@@ -50,28 +58,40 @@ impl Lease {
         Ok(revision.map(|revision| Self { kv, clock, order: order.to_owned(), value, revision }))
     }
 
-    /// Renews the lease every `renewal` and cancels `lost` when it is gone: expired because it could not be
-    /// renewed within `life`, or taken away. Runs until it is dropped or the lease is lost.
-    pub async fn keep(mut self, renewal: Duration, life: Duration, lost: CancellationToken) {
-        let mut renewed = self.clock.now();
+    /// Renews the lease every `renewal` and returns when it is lost: taken away, or not renewed within `life`,
+    /// however long the broker takes to say anything. Runs until then, or until it is dropped.
+    pub async fn keep(mut self, renewal: Duration, life: Duration) -> Lost {
+        let clock = self.clock.clone();
+        let mut renewed = clock.now();
+        let mut trouble = None;
         loop {
-            self.clock.sleep(WATCH_EVERY.min(renewal)).await;
-            let now = self.clock.now();
-            if now.since(renewed) >= life {
-                tracing::warn!(order = self.order, "the lease ran out before it could be renewed");
-                lost.cancel();
-                return;
-            }
-            let held = if now.since(renewed) >= renewal { self.renew().await } else { self.look().await };
+            clock.sleep(WATCH_EVERY.min(renewal)).await;
+            let now = clock.now();
+            let left = life.saturating_sub(now.since(renewed));
+            let is_due = now.since(renewed) >= renewal;
+            let ask = async { if is_due { self.renew().await } else { self.look().await } };
+            let held = tokio::select! {
+                biased;
+                () = clock.sleep(left) => None,
+                held = ask => Some(held),
+            };
             match held {
-                Ok(Held::Renewed) => renewed = now,
-                Ok(Held::Still) => {}
-                Ok(Held::Gone) => {
+                Some(Ok(Held::Renewed)) => renewed = now,
+                Some(Ok(Held::Still)) => {}
+                Some(Ok(Held::Gone)) => {
                     tracing::warn!(order = self.order, "the lease is gone; the work stops");
-                    lost.cancel();
-                    return;
+                    return Lost::Gone;
                 }
-                Err(error) => tracing::warn!(order = self.order, %error, "cannot reach the lease"),
+                Some(Err(error)) => {
+                    tracing::warn!(order = self.order, %error, "cannot reach the lease");
+                    trouble = Some(error);
+                }
+                None => {
+                    tracing::warn!(order = self.order, "the lease ran out before it could be renewed");
+                    let operation = format!("renew the lease of {}", self.order);
+                    let late = BrokerError::Timeout { operation, after: life };
+                    return Lost::RanOut(trouble.unwrap_or(late));
+                }
             }
         }
     }
@@ -112,4 +132,78 @@ pub async fn is_alive(kv: &dyn Kv, order: &str) -> Result<bool, BrokerError> {
 /// Gives a lease back, or takes it away from its holder.
 pub async fn end(kv: &dyn Kv, order: &str) -> Result<(), BrokerError> {
     kv.delete(order).await
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+mod tests {
+    use async_trait::async_trait;
+    use futures::FutureExt;
+    use millrace_decider::Timestamp;
+
+    use super::*;
+    use crate::kv::Entry;
+    use crate::memory::ManualClock;
+
+    const RENEWAL: Duration = Duration::from_secs(10);
+    const LIFE: Duration = Duration::from_secs(30);
+
+    /// A bucket that takes a lease, and then never answers or fails.
+    struct Broken {
+        answers: bool,
+    }
+
+    impl Broken {
+        async fn fail<T>(&self) -> Result<T, BrokerError> {
+            if !self.answers {
+                std::future::pending::<()>().await;
+            }
+            Err(BrokerError::Failed { operation: "test".to_owned(), message: "down".to_owned() })
+        }
+    }
+
+    #[async_trait]
+    impl Kv for Broken {
+        async fn get(&self, _: &str) -> Result<Option<Entry>, BrokerError> {
+            self.fail().await
+        }
+        async fn create(&self, _: &str, _: &[u8]) -> Result<Option<u64>, BrokerError> {
+            Ok(Some(1))
+        }
+        async fn update(&self, _: &str, _: &[u8], _: u64) -> Result<Option<u64>, BrokerError> {
+            self.fail().await
+        }
+        async fn put(&self, _: &str, _: &[u8]) -> Result<u64, BrokerError> {
+            self.fail().await
+        }
+        async fn delete(&self, _: &str) -> Result<(), BrokerError> {
+            self.fail().await
+        }
+        async fn entries(&self) -> Result<Vec<(String, Entry)>, BrokerError> {
+            self.fail().await
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lease_runs_out_on_time_whether_the_broker_fails_or_hangs() {
+        for answers in [true, false] {
+            let clock = Arc::new(ManualClock::at(Timestamp::from_millis(0)));
+            let holder = Holder { worker: "w".to_owned(), instance: "i".to_owned(), token: 1 };
+            let kv = Arc::new(Broken { answers });
+            let lease = Lease::take(kv, clock.clone(), "order", &holder).await.unwrap().unwrap();
+            let mut keep = Box::pin(lease.keep(RENEWAL, LIFE));
+            for _ in 0..29 {
+                assert!((&mut keep).now_or_never().is_none());
+                clock.advance(Duration::from_secs(1));
+            }
+            assert!((&mut keep).now_or_never().is_none(), "not before its life is over");
+            clock.advance(Duration::from_secs(1));
+            let lost = keep.now_or_never().expect("its life is over");
+            match (answers, lost) {
+                (true, Lost::RanOut(BrokerError::Failed { .. })) => {}
+                (false, Lost::RanOut(BrokerError::Timeout { after, .. })) => assert_eq!(after, LIFE),
+                (_, lost) => panic!("{lost:?}"),
+            }
+        }
+    }
 }

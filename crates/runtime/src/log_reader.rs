@@ -5,7 +5,7 @@ use std::sync::Arc;
 use millrace_decider::Timestamp;
 use millrace_events::{Envelope, Event, Key, Log};
 
-use crate::broker::{Broker, BrokerError};
+use crate::broker::{Broker, BrokerError, follows};
 
 /// Messages read at once.
 const BATCH: usize = 256;
@@ -41,16 +41,21 @@ impl LogReader {
         let subject = log.subject(key, self.partitions);
         let Some(newest) = self.broker.last(&stream, &subject).await? else { return Ok(Vec::new()) };
         let mut events = Vec::new();
-        let mut from = 1;
+        let (mut from, mut seen) = (1, 0);
         while from < newest.sequence {
             let batch = self.broker.read(&stream, Some(&subject), from, BATCH).await?;
             let Some(last) = batch.last().map(|stored| stored.sequence) else { break };
-            events.extend(batch.iter().filter(|stored| stored.sequence < newest.sequence).filter_map(read));
+            for stored in batch.iter().filter(|stored| stored.sequence < newest.sequence) {
+                follows(stored, seen)?;
+                seen = stored.sequence;
+                events.extend(read(stored));
+            }
             if last >= newest.sequence || batch.len() < BATCH {
                 break;
             }
             from = last + 1;
         }
+        follows(&newest, seen)?;
         events.extend(read(&newest));
         Ok(events)
     }

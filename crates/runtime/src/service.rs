@@ -80,6 +80,7 @@ impl ServiceContext {
             concurrency,
             partitions: self.settings.nats.partitions,
             grace: self.settings.limits.grace,
+            seed: self.ids.random() as u64,
             progress_every: self.settings.nats.ack_wait / 3,
             ..HostOptions::default()
         };

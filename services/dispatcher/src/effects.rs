@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use millrace_events::v1::{TaskRef, TimerFired};
 use millrace_events::{
-    Code, DeployerEvent, Event, Key, Log, ProjectorEvent, Service, SpecRegistryEvent, WorkerEvent,
+    DeployerEvent, Event, Key, Log, ProjectorEvent, Service, SpecRegistryEvent, WorkerEvent,
 };
 use millrace_runtime::clock::Clock;
 use millrace_runtime::host::{EffectContext, Fault, Hosted, Incoming, Received};
@@ -54,6 +54,7 @@ impl DispatcherService {
                 about_pull_request && same_attempt(event.task_ref(), timer.task.as_ref());
         }
         report.lease_alive = lease::is_alive(self.leases.as_ref(), order).await?;
+        report.workers_busy = self.leases.entries().await?.iter().any(|(held, _)| held != order);
         Ok(report)
     }
 
@@ -133,9 +134,7 @@ impl Hosted for DispatcherService {
                 Some(Input::Cancel { request: request.clone(), merged })
             }
             Effect::RevokeLease { order } => {
-                lease::end(self.leases.as_ref(), order).await.map_err(|error| {
-                    Fault::transient(Code::Internal, "a lease cannot be taken away").caused_by(error)
-                })?;
+                lease::end(self.leases.as_ref(), order).await?;
                 None
             }
             Effect::FollowUp { task } => Some(Input::FollowUp { task: task.clone() }),

@@ -314,6 +314,9 @@ pub struct WorkOrder {
     pub implementer: ::prost::alloc::string::String,
     #[prost(message, repeated, tag = "15")]
     pub evidence: ::prost::alloc::vec::Vec<Blob>,
+    /// Nobody may take it before this: a pause after a failure of the world.
+    #[prost(message, optional, tag = "16")]
+    pub not_before: ::core::option::Option<::prost_types::Timestamp>,
 }
 /// A fired deadline, delivered to the service that armed it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -174,6 +174,20 @@ impl Stored {
     }
 }
 
+/// Checks that `stored` follows the message at `last` on its subject, by the expected sequence that it was
+/// written with (0: it is the first). A read that a lagging follower answered may lack one in between; then
+/// this is an error that a later read does not have. What was written without a check follows anything.
+pub(crate) fn follows(stored: &Stored, last: u64) -> Result<(), BrokerError> {
+    let expected = stored.header(wire::EXPECTED_LAST).and_then(|text| text.parse::<u64>().ok());
+    match expected {
+        Some(expected) if expected != last => Err(BrokerError::Failed {
+            operation: format!("reading {}", stored.subject),
+            message: format!("message {} follows {expected}, but {last} was read before it", stored.sequence),
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// The extent of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct StreamState {
@@ -250,4 +264,25 @@ pub enum BrokerError {
         /// What came back.
         message: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_read_that_lacks_a_message_in_between_is_noticed() {
+        let stored = |sequence: u64, expected: Option<u64>| Stored {
+            stream: "S".to_owned(),
+            subject: "s".to_owned(),
+            sequence,
+            time: Timestamp::default(),
+            headers: expected.iter().map(|last| (wire::EXPECTED_LAST.to_owned(), last.to_string())).collect(),
+            payload: Vec::new(),
+        };
+        assert!(follows(&stored(4, Some(0)), 0).is_ok());
+        assert!(follows(&stored(9, Some(4)), 4).is_ok());
+        assert!(follows(&stored(12, Some(9)), 4).is_err());
+        assert!(follows(&stored(12, None), 4).is_ok(), "written without a check");
+    }
 }

@@ -11,6 +11,9 @@ use super::settle::{Chain, Settled, chain_of};
 use super::{Hosted, Incoming, Received, dead_letter};
 use crate::broker::{Delivery, Stored};
 
+/// How long telling the broker about progress may take.
+const PROGRESS_LIMIT: std::time::Duration = std::time::Duration::from_millis(200);
+
 /// What is done with a delivery.
 enum Answer {
     Acknowledge,
@@ -26,22 +29,27 @@ impl<H: Hosted> Host<H> {
             tokio::select! {
                 biased;
                 answer = &mut work => break answer?,
-                () = self.clock.sleep(self.options.progress_every) => {
-                    if let Err(error) = delivery.in_progress().await {
-                        tracing::debug!(%error, "cannot report progress");
-                    }
-                }
+                () = self.clock.sleep(self.options.progress_every) => self.report_progress(delivery).await,
             }
         };
         let answered = match answer {
             Answer::Acknowledge => delivery.acknowledge().await,
-            Answer::Hold => delivery.give_back(self.options.hold_delay).await,
+            Answer::Hold => delivery.give_back(self.put_off(delivery.message())).await,
         };
         if let Err(error) = answered {
             // It comes back; the state says that nothing is due.
             tracing::debug!(%error, "cannot answer a delivery");
         }
         Ok(())
+    }
+
+    /// Tells the broker that a delivery is still worked on; never waits for it longer than a moment, for the
+    /// work itself stands still meanwhile.
+    pub(super) async fn report_progress(&self, delivery: &dyn Delivery) {
+        let told = tokio::time::timeout(PROGRESS_LIMIT, delivery.in_progress()).await;
+        if !matches!(told, Ok(Ok(()))) {
+            tracing::debug!(sequence = delivery.message().sequence, "cannot report progress");
+        }
     }
 
     async fn answer(&self, message: &Stored, origin: Origin) -> Result<Answer, HostError> {
@@ -66,6 +74,7 @@ impl<H: Hosted> Host<H> {
         let mut chain = Chain {
             cause: cause_of(&received, &envelope, origin),
             index: 0,
+            newest: None,
             depth: 0,
             armed: BTreeMap::new(),
             traceparent: envelope.traceparent,
@@ -84,7 +93,12 @@ impl<H: Hosted> Host<H> {
     }
 
     /// Records a dead letter; keeps trying, for what is not recorded must not be acknowledged.
-    async fn bury(&self, message: &Stored, failure: Failure, attempts: u32) -> Result<(), HostError> {
+    pub(super) async fn bury(
+        &self,
+        message: &Stored,
+        failure: Failure,
+        attempts: u32,
+    ) -> Result<(), HostError> {
         self.counters.dead_lettered();
         let mut backoff = super::retry::Backoff::new(
             std::time::Duration::from_millis(50),

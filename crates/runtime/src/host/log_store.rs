@@ -7,7 +7,7 @@ use millrace_events::v1::Failure;
 use millrace_events::{CONTENT_TYPE_PROTOBUF, Envelope, Event, Key, LogEvent, event_id};
 
 use super::state_cache::Cached;
-use crate::broker::{Append, AppendError, Broker, BrokerError, Stored};
+use crate::broker::{Append, AppendError, Broker, BrokerError, Stored, follows};
 
 /// Messages read at once when a state is loaded.
 const READ_BATCH: usize = 256;
@@ -33,6 +33,11 @@ impl LogStore {
         (E::LOG.stream(key.partition(self.partitions)), E::LOG.subject(key, self.partitions))
     }
 
+    /// The place of the key's event at `sequence`; `None` for 0.
+    pub(super) fn position<E: LogEvent>(&self, key: &Key, sequence: u64) -> Option<Cause> {
+        (sequence > 0).then(|| Cause::new(E::LOG.stream(key.partition(self.partitions)), sequence))
+    }
+
     /// The last sequence on the key's subject, from the leader.
     pub(super) async fn last_sequence<E: LogEvent>(&self, key: &Key) -> Result<u64, BrokerError> {
         let (stream, subject) = self.place::<E>(key);
@@ -49,13 +54,15 @@ impl LogStore {
         let Some(newest) = self.broker.last(&stream, &subject).await? else {
             return Ok(Cached { state, last: 0 });
         };
-        let mut from = 1;
+        let (mut from, mut last) = (1, 0);
         while from < newest.sequence {
             let batch = self.broker.read(&stream, Some(&subject), from, READ_BATCH).await?;
             let older: Vec<&Stored> =
                 batch.iter().filter(|stored| stored.sequence < newest.sequence).collect();
             let Some(read_to) = older.last().map(|stored| stored.sequence) else { break };
             for stored in &older {
+                follows(stored, last)?;
+                last = stored.sequence;
                 apply(decider, &mut state, stored);
             }
             if older.len() < READ_BATCH {
@@ -63,6 +70,7 @@ impl LogStore {
             }
             from = read_to + 1;
         }
+        follows(&newest, last)?;
         apply(decider, &mut state, &newest);
         Ok(Cached { state, last: newest.sequence })
     }

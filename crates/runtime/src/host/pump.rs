@@ -1,12 +1,15 @@
 //! Keeps a bounded number of inputs in flight, from all consumers of a service.
 
 use std::num::NonZeroUsize;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use millrace_decider::Decider;
-use millrace_events::{Log, Service};
+use millrace_events::v1::Failure;
+use millrace_events::{Code, Log, Service};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -16,8 +19,11 @@ use super::lanes::Lanes;
 use super::log_store::LogStore;
 use super::retry::Backoff;
 use super::state_cache::StateCache;
-use crate::broker::{Broker, Consumer, Delivery};
+use crate::broker::{Broker, Consumer, Delivery, Stored};
 use crate::clock::Clock;
+
+/// Longest pause before an input that came too early is asked again.
+const LONGEST_HOLD: Duration = Duration::from_secs(10);
 
 /// How a host runs.
 #[derive(Debug, Clone)]
@@ -30,8 +36,11 @@ pub struct HostOptions {
     pub partitions: u32,
     /// Whether other replicas write to the same log, so that "nothing to do" is confirmed at the leader.
     pub shared_log: bool,
-    /// Pause before an input that came too early is asked again.
+    /// Pause before an input that came too early is asked again, give or take a half: two processes that
+    /// hand back what only the other can do must not keep in step.
     pub hold_delay: Duration,
+    /// What that give or take is drawn from.
+    pub seed: u64,
     /// How often the broker is told that an input is still being worked on. Well below the consumers'
     /// acknowledgement wait.
     pub progress_every: Duration,
@@ -51,6 +60,7 @@ impl Default for HostOptions {
             partitions: 1,
             shared_log: true,
             hold_delay: Duration::from_millis(200),
+            seed: 0,
             progress_every: Duration::from_secs(8),
             effect_attempts: 6,
             effect_backoff: Duration::from_millis(200),
@@ -94,6 +104,7 @@ pub(super) struct Counters {
     refused: AtomicU64,
     conflicts: AtomicU64,
     skipped: AtomicU64,
+    held: AtomicU64,
     dead_lettered: AtomicU64,
 }
 
@@ -108,6 +119,11 @@ impl Counters {
 
     pub(super) fn skipped(&self) {
         self.skipped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts an input that is handed back, and says how many there were before.
+    pub(super) fn held(&self) -> u64 {
+        self.held.fetch_add(1, Ordering::Relaxed)
     }
 
     pub(super) fn dead_lettered(&self) {
@@ -184,6 +200,19 @@ impl<H: Hosted> Host<H> {
         result
     }
 
+    /// How long the next input that came too early is put off.
+    /// The older it is, the longer: what has waited for minutes is not asked about five times a second.
+    pub(super) fn put_off(&self, message: &Stored) -> Duration {
+        let age = self.clock.now().since(message.time);
+        let pause = (age / 20).clamp(self.options.hold_delay, LONGEST_HOLD.max(self.options.hold_delay));
+        // SplitMix64 over the count: spread like chance, and the same for the same seed.
+        let mut mixed = self.options.seed ^ self.counters.held().wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let percent = 50 + u32::try_from((mixed ^ (mixed >> 31)) % 101).unwrap_or(50);
+        pause * percent / 100
+    }
+
     /// The streams it consumes: every partition of every log that the catalogue names, and its deadlines.
     fn sources(&self) -> Vec<(String, Origin)> {
         let service = H::SERVICE;
@@ -256,14 +285,42 @@ impl<H: Hosted> Host<H> {
             tokio::select! {
                 biased;
                 guard = &mut turn => break guard,
-                () = self.clock.sleep(self.options.progress_every) => {
-                    let _told = delivery.in_progress().await;
-                }
+                () = self.clock.sleep(self.options.progress_every) => self.report_progress(delivery).await,
             }
         };
-        let handled = self.handle(delivery, origin).await;
+        let handled = if self.stop.is_cancelled() {
+            // Not begun: another process takes it.
+            let _handed_back = delivery.give_back(Duration::ZERO).await;
+            Ok(())
+        } else {
+            self.handle_safely(delivery, origin).await
+        };
         self.lanes.leave(number, &delivery.message().subject, guard);
         handled
+    }
+
+    /// Handles a delivery. A panic is a fault of ours with this one input: it goes to the dead letters, and
+    /// the others go on.
+    async fn handle_safely(&self, delivery: &dyn Delivery, origin: Origin) -> Result<(), HostError> {
+        match AssertUnwindSafe(self.handle(delivery, origin)).catch_unwind().await {
+            Ok(handled) => handled,
+            Err(panic) => {
+                let said = panic
+                    .downcast_ref::<String>()
+                    .map(String::as_str)
+                    .or_else(|| panic.downcast_ref::<&str>().copied())
+                    .unwrap_or("without words");
+                tracing::error!(
+                    sequence = delivery.message().sequence,
+                    panic = said,
+                    "the handling of an input panicked"
+                );
+                let failure = Failure::new(Code::Internal, format!("the handling panicked: {said}"));
+                self.bury(delivery.message(), failure, 1).await?;
+                let _answered = delivery.acknowledge().await;
+                Ok(())
+            }
+        }
     }
 
     async fn attach(&self, stream: &str) -> Result<Option<Box<dyn Consumer>>, HostError> {

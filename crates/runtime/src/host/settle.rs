@@ -40,6 +40,9 @@ pub(super) struct Chain {
     /// Events appended so far.
     pub(super) index: u32,
     pub(super) depth: usize,
+    /// The last event of the service's own log for the key at hand: what a deadline that is armed now was
+    /// armed by.
+    pub(super) newest: Option<Cause>,
     /// Deadlines armed so far.
     pub(super) armed: BTreeMap<(Key, String), Timestamp>,
     /// Trace context that came with the input, passed on where nothing is traced here.
@@ -50,6 +53,8 @@ pub(super) struct Chain {
 type Effect<H> = <<H as Hosted>::Decider as Decider>::Effect;
 type Input<H> = <<H as Hosted>::Decider as Decider>::Input;
 type DueList<H> = Vec<Due<Effect<H>, TimerFired>>;
+
+type Performed<H> = Result<Option<Input<H>>, (Fault, u32)>;
 
 enum Step<H: Hosted> {
     Decided(DueList<H>),
@@ -90,10 +95,12 @@ impl<H: Hosted> Host<H> {
                     let fault = Fault::lasting(millrace_events::Code::Internal, message);
                     return Ok(Settled::Poison { fault, attempts: 1 });
                 }
-                let outcome = match self.perform(&key, &effect, chain).await {
+                let outcome = match self.perform(&key, &effect, chain).await? {
                     Ok(outcome) => outcome,
                     Err((fault, attempts)) => match self.hosted.gave_up(&effect, &fault) {
                         Some(input) => Some(input),
+                        // What may still come right is asked again later, and later, but never given up.
+                        None if fault.retry => return Ok(Settled::Hold),
                         None => return Ok(Settled::Poison { fault, attempts }),
                     },
                 };
@@ -147,7 +154,7 @@ impl<H: Hosted> Host<H> {
             };
             let Some(event) = event else {
                 let due = decider.due(&cached.state, input);
-                if due.is_empty() && !loaded_now && self.options.shared_log {
+                if !loaded_now && self.options.shared_log {
                     // Another replica may have written since we loaded: only the leader knows.
                     let confirmed = self.log.last_sequence::<<H::Decider as Decider>::Event>(key).await;
                     if !matches!(confirmed, Ok(last) if last == cached.last) {
@@ -158,6 +165,7 @@ impl<H: Hosted> Host<H> {
                         continue;
                     }
                 }
+                chain.newest = self.log.position::<<H::Decider as Decider>::Event>(key, cached.last);
                 *guard = Some(cached);
                 return Ok(Step::Decided(due));
             };
@@ -169,6 +177,7 @@ impl<H: Hosted> Host<H> {
                     chain.index += 1;
                     tracing::debug!(%key, sequence, "appended");
                     let due = decider.due(&cached.state, input);
+                    chain.newest = self.log.position::<<H::Decider as Decider>::Event>(key, cached.last);
                     *guard = Some(cached);
                     return Ok(Step::Decided(due));
                 }
@@ -192,13 +201,9 @@ impl<H: Hosted> Host<H> {
         }
     }
 
-    /// Performs an effect, with back-off while it fails for a reason that may pass.
-    async fn perform(
-        &self,
-        key: &Key,
-        effect: &Effect<H>,
-        chain: &Chain,
-    ) -> Result<Option<Input<H>>, (Fault, u32)> {
+    /// Performs an effect, with back-off while it fails for a reason that may pass. The inner error: given
+    /// up after so many tries.
+    async fn perform(&self, key: &Key, effect: &Effect<H>, chain: &Chain) -> Result<Performed<H>, HostError> {
         let mut backoff = Backoff::new(self.options.effect_backoff, self.options.effect_backoff * 32);
         let mut attempt = 1;
         loop {
@@ -211,15 +216,19 @@ impl<H: Hosted> Host<H> {
             };
             let span = tracing::debug_span!("effect", %key, ?effect, attempt);
             match self.hosted.perform(effect, &context).instrument(span).await {
-                Ok(outcome) => return Ok(outcome),
+                Ok(outcome) => return Ok(Ok(outcome)),
+                Err(fault) if fault.waits => {
+                    tracing::warn!(%key, fault = %chain_of(&fault), "an effect waits for NATS");
+                    self.pause(backoff.pause()).await?;
+                }
                 Err(fault) if fault.retry && attempt < self.options.effect_attempts => {
                     tracing::warn!(%key, fault = %chain_of(&fault), attempt, "an effect failed; trying again");
                     attempt += 1;
-                    self.clock.sleep(backoff.pause()).await;
+                    self.pause(backoff.pause()).await?;
                 }
                 Err(fault) => {
                     tracing::warn!(%key, fault = %chain_of(&fault), attempt, "an effect failed for good");
-                    return Err((fault, attempt));
+                    return Ok(Err((fault, attempt)));
                 }
             }
         }
@@ -236,11 +245,11 @@ impl<H: Hosted> Host<H> {
         if chain.armed.get(&name) == Some(&deadline.at) {
             return Ok(());
         }
-        let id =
-            millrace_events::event_id(&chain.cause, H::SERVICE.name(), &deadline.name, deadline.alarm.round);
+        let armed_by = chain.newest.as_ref().unwrap_or(&chain.cause);
+        let id = millrace_events::event_id(armed_by, H::SERVICE.name(), &deadline.name, deadline.alarm.round);
         let mut envelope =
             Envelope::timer(H::SERVICE, id.to_string(), key.clone(), self.clock.now(), &deadline.alarm);
-        envelope.cause = Some(chain.cause.clone());
+        envelope.cause = Some(armed_by.clone());
         envelope.traceparent = chain.traceparent.clone();
         envelope.tracestate = chain.tracestate.clone();
         let schedule = Schedule {

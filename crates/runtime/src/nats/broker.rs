@@ -8,10 +8,11 @@ use bytes::Bytes;
 use futures::StreamExt;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::time::{Instant, timeout_at};
 
 use super::NatsBroker;
 use super::api::{ApiError, MESSAGE_NOT_FOUND, MESSAGE_TOO_LARGE, WRONG_LAST_SEQUENCE, failed, stream_error};
-use super::connection::{RequestFailure, refused};
+use super::connection::{RequestFailure, connected, refused};
 use super::consumer::NatsConsumer;
 use super::message::{RawMessage, from_direct};
 use crate::broker::{
@@ -155,11 +156,20 @@ impl NatsBroker {
         let mut refusals = self.refusals();
         let inbox = self.client.new_inbox();
         let send_failed = |error: &dyn std::fmt::Display| failed(&operation, error.to_string());
-        let mut answers = self.client.subscribe(inbox.clone()).await.map_err(|error| send_failed(&error))?;
-        self.client
-            .publish_with_reply(asked.clone(), inbox, Bytes::from(body.to_string()))
-            .await
-            .map_err(|error| send_failed(&error))?;
+        let late = || BrokerError::Timeout { operation: operation.clone(), after: self.request_timeout };
+        let deadline = Instant::now() + self.request_timeout;
+        if !connected(&self.client, deadline).await {
+            return Err(late());
+        }
+        let ask = async {
+            let answers = self.client.subscribe(inbox.clone()).await.map_err(|error| send_failed(&error))?;
+            self.client
+                .publish_with_reply(asked.clone(), inbox, Bytes::from(body.to_string()))
+                .await
+                .map_err(|error| send_failed(&error))?;
+            Ok::<_, BrokerError>(answers)
+        };
+        let mut answers = timeout_at(deadline, ask).await.map_err(|_| late())??;
         let mut messages = Vec::new();
         loop {
             let answer = tokio::select! {
@@ -170,7 +180,7 @@ impl NatsBroker {
                 }
             };
             let Some(answer) = answer else {
-                return Err(BrokerError::Timeout { operation, after: self.request_timeout });
+                return Err(late());
             };
             match answer.status.map(|status| status.as_u16()) {
                 None => messages.push(

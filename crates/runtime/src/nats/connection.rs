@@ -8,6 +8,7 @@ use async_nats::client::RequestErrorKind;
 use async_nats::{Client, Event, HeaderMap, Message, Request, ServerError};
 use bytes::Bytes;
 use tokio::sync::{broadcast, watch};
+use tokio::time::Instant;
 
 /// Refusals that wait to be seen. Only those who wait for an answer at that moment look at them.
 const REFUSALS: usize = 256;
@@ -15,6 +16,8 @@ const REFUSALS: usize = 256;
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// How often the server is asked whether it still lives; two unanswered questions end the connection.
 const PING_EVERY: Duration = Duration::from_secs(5);
+/// How often a lost connection is looked at by whoever waits for it.
+const LOOK_FOR_CONNECTION: Duration = Duration::from_millis(20);
 /// How long to wait for the event of the first connection, which follows it at once.
 const FIRST_EVENT: Duration = Duration::from_secs(1);
 
@@ -175,6 +178,10 @@ impl NatsBroker {
         headers: Option<HeaderMap>,
         payload: Bytes,
     ) -> Result<Message, RequestFailure> {
+        let deadline = Instant::now() + self.request_timeout;
+        if !connected(&self.client, deadline).await {
+            return Err(RequestFailure::Timeout);
+        }
         let mut refusals = self.refusals();
         let request = Request { payload: Some(payload), headers, ..Request::new() };
         tokio::select! {
@@ -190,8 +197,23 @@ impl NatsBroker {
                 })
             }
             () = refused(&mut refusals, |found| found == subject) => Err(RequestFailure::Forbidden),
+            // The client counts from when the request has left its queue, which may be full.
+            () = tokio::time::sleep_until(deadline + self.request_timeout) => Err(RequestFailure::Timeout),
         }
     }
+}
+
+/// Waits until there is a connection; `false`: there was none by the deadline. Without one nothing is handed
+/// to the client: its queue is short, and once it is full whoever publishes waits without end.
+pub(super) async fn connected(client: &Client, deadline: Instant) -> bool {
+    while client.connection_state() != async_nats::connection::State::Connected {
+        let now = Instant::now();
+        if now >= deadline {
+            return false;
+        }
+        tokio::time::sleep_until(deadline.min(now + LOOK_FOR_CONNECTION)).await;
+    }
+    true
 }
 
 /// Returns when the server refuses a subject that `is_ours`.

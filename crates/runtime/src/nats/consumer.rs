@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::NatsBroker;
 use super::api::failed;
-use super::connection::refused;
+use super::connection::{connected, refused};
 use super::delivery::{HAND_BACK, NatsDelivery};
 use crate::broker::{BrokerError, Consumer, Delivery};
 
@@ -115,7 +115,7 @@ impl Consumer for NatsConsumer {
         let mut deliveries: Vec<Box<dyn Delivery>> = Vec::new();
         while deliveries.len() < limit {
             let Some(message) = pull.buffer.pop_front() else { break };
-            match NatsDelivery::new(&self.broker.client, &self.stream, &message) {
+            match NatsDelivery::new(&self.broker, &self.stream, &message) {
                 Some(delivery) => deliveries.push(Box::new(delivery)),
                 None => tracing::error!(subject = %message.subject, "a delivery that cannot be read"),
             }
@@ -152,7 +152,13 @@ impl Pull {
                     }
                     tokio::time::sleep(NOT_READY).await;
                 }
-                self.ask(subject, limit).await?;
+                if !connected(&self.client, deadline).await {
+                    return Ok(());
+                }
+                match timeout_at(deadline, self.ask(subject, limit)).await {
+                    Ok(asked) => asked?,
+                    Err(_no_room) => return Ok(()),
+                }
             }
             let silence = self.last_heard + 2 * HEARTBEAT;
             let until = match self.buffer.is_empty() {

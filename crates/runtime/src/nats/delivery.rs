@@ -5,8 +5,11 @@ use std::time::Duration;
 use async_nats::{Client, Message, Subject};
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::time::{Instant, timeout_at};
 
+use super::NatsBroker;
 use super::api::failed;
+use super::connection::connected;
 use super::message::from_delivery;
 use crate::broker::{BrokerError, Delivery, Stored};
 
@@ -14,20 +17,30 @@ pub(super) const HAND_BACK: &[u8] = b"-NAK";
 
 pub(super) struct NatsDelivery {
     client: Client,
+    /// An answer must be on its way within this.
+    within: Duration,
     reply: Subject,
     stored: Stored,
 }
 
 impl NatsDelivery {
     /// `None` when the message does not look like a delivery.
-    pub(super) fn new(client: &Client, stream: &str, message: &Message) -> Option<Self> {
+    pub(super) fn new(broker: &NatsBroker, stream: &str, message: &Message) -> Option<Self> {
         let stored = from_delivery(stream, message)?;
-        Some(Self { client: client.clone(), reply: message.reply.clone()?, stored })
+        let (client, within) = (broker.client.clone(), broker.request_timeout);
+        Some(Self { client, within, reply: message.reply.clone()?, stored })
     }
 
+    /// Without a connection there is no answer: the delivery comes back after the acknowledgement time.
     async fn answer(&self, word: Bytes) -> Result<(), BrokerError> {
-        let sent = self.client.publish(self.reply.clone(), word).await;
-        sent.map_err(|error| failed("answer to a delivery", error.to_string()))
+        let operation = "answer to a delivery";
+        let deadline = Instant::now() + self.within;
+        let late = || BrokerError::Timeout { operation: operation.to_owned(), after: self.within };
+        if !connected(&self.client, deadline).await {
+            return Err(late());
+        }
+        let sent = timeout_at(deadline, self.client.publish(self.reply.clone(), word)).await;
+        sent.map_err(|_| late())?.map_err(|error| failed(operation, error.to_string()))
     }
 }
 

@@ -14,7 +14,7 @@ use millrace_events::{
     CONTENT_TYPE_PROTOBUF, Code, DeployerEvent, Envelope, Event, Key, Log, Service, ValidatorEvent,
 };
 use millrace_runtime::bootstrap::{Declared, Installation, OnDifference, bootstrap};
-use millrace_runtime::broker::{Append, Broker};
+use millrace_runtime::broker::{Append, Broker, BrokerError};
 use millrace_runtime::clock::{Clock, System};
 use millrace_runtime::host::{EffectContext, Fault, Host, HostOptions, Hosted, Incoming, Received};
 use millrace_runtime::memory::MemoryBroker;
@@ -33,6 +33,8 @@ const IS_REFUSED: u64 = 4;
 const COMES_TOO_EARLY: u64 = 5;
 const HAS_A_DEADLINE: u64 = 6;
 const TAKES_LONG: u64 = 7;
+const PANICS: u64 = 8;
+const NATS_IS_AWAY: u64 = 9;
 
 #[derive(Clone, Default)]
 struct Judged {
@@ -117,6 +119,12 @@ struct Validator {
     clock: Arc<dyn Clock>,
 }
 
+impl Validator {
+    fn tries(&self, key: &Key) -> u32 {
+        self.performed.lock().unwrap().get(key.as_str()).copied().unwrap_or(0)
+    }
+}
+
 #[async_trait]
 impl Hosted for Validator {
     type Decider = Judge;
@@ -156,6 +164,12 @@ impl Hosted for Validator {
                 return Err(Fault::transient(Code::ForgeUnavailable, "not now"));
             }
             NEVER_WORKS => return Err(Fault::lasting(Code::PrNotFound, "there is no such thing")),
+            PANICS => panic!("on purpose"),
+            // Far more often than a fault of the world is tried.
+            NATS_IS_AWAY if context.attempt == 1 && self.tries(&context.key) <= 12 => {
+                let operation = "a question".to_owned();
+                return Err(BrokerError::Timeout { operation, after: Duration::from_secs(2) }.into());
+            }
             TAKES_LONG => self.clock.sleep(ACK_WAIT * 3).await,
             _ => {}
         }
@@ -341,6 +355,27 @@ async fn an_effect_is_tried_again_while_its_fault_may_pass(world: &World) {
     assert_eq!(world.performed("VTID-0001"), 3);
 }
 
+/// An outage of NATS is waited out: it never counts as a try, and never becomes a decision.
+async fn an_outage_of_nats_is_waited_out(world: &World) {
+    world.opened("VTID-0001", NATS_IS_AWAY).await;
+    let events = world.run_until(Log::Validator, 1).await;
+    assert!(matches!(&events[0], Event::Validator(ValidatorEvent::ValidationPassed(_))), "{events:?}");
+    assert_eq!(world.performed("VTID-0001"), 13);
+    assert!(world.log(Log::DeadLetter).await.is_empty());
+}
+
+/// A fault of ours with one input is that input's; the others go on.
+async fn a_panic_is_one_dead_letter_and_stops_nobody(world: &World) {
+    world.opened("VTID-0001", PANICS).await;
+    world.opened("VTID-0002", PASSES).await;
+    world.run_until(Log::Validator, 1).await;
+    let dead = world.run_until(Log::DeadLetter, 1).await;
+    let Event::DeadLetter(millrace_events::DeadLetterEvent::DeadLettered(dead)) = &dead[0] else { panic!() };
+    let failure = dead.failure.as_ref().unwrap();
+    assert_eq!((dead.sequence, failure.code_name().as_str()), (1, "INTERNAL"));
+    assert!(failure.message.contains("on purpose"), "{failure:?}");
+}
+
 async fn a_deadline_fires_and_is_decided_on(world: &World) {
     world.opened("VTID-0001", HAS_A_DEADLINE).await;
     let events = world.run_until(Log::Validator, 1).await;
@@ -444,6 +479,8 @@ on_both![
     a_refusal_is_an_answer_and_never_redelivered,
     what_comes_too_early_is_held_and_asked_again,
     an_effect_is_tried_again_while_its_fault_may_pass,
+    an_outage_of_nats_is_waited_out,
+    a_panic_is_one_dead_letter_and_stops_nobody,
     a_deadline_fires_and_is_decided_on,
     work_that_takes_longer_than_the_acknowledgement_wait_is_done_once,
     s2_g2_of_two_hosts_one_decides,

@@ -37,7 +37,9 @@ impl Decider for Dispatcher {
             Input::Overdue(noticed) => Ok(timers::overdue(state, noticed)),
             // A deadline only says that it is time to look.
             Input::Timer(timer) => timers::fired(limits, state, timer, context),
-            Input::Inquired { timer, report, .. } => Ok(timers::inquired(state, timer, *report)),
+            Input::Inquired { timer, report, .. } => {
+                Ok(timers::inquired(limits, state, timer, *report, context))
+            }
             Input::Retry { request, spec } => operator::retry(limits, state, request, spec.as_ref(), context),
             Input::Cancel { request, merged } => operator::cancel(state, request, merged.as_deref()),
             Input::FollowUp { .. } => Ok(timers::follow_up(limits, state, context)),

@@ -18,15 +18,32 @@ type Owed = Due<Effect, TimerFired>;
 pub(super) fn due(limits: &Limits, state: &Task, input: &Input) -> Vec<Owed> {
     let mut owed = for_input(limits, state, input);
     if state.is_active() {
-        owed.extend(for_offer(limits, state));
+        owed.extend(for_offer(limits, state, about(input)));
     }
     owed
 }
 
-/// The offer that stands: it must be acknowledged; one that expired must be followed up.
-fn for_offer(limits: &Limits, state: &Task) -> Option<Owed> {
+/// The work order that an input is about, where it is about one.
+fn about(input: &Input) -> Option<&str> {
+    match input {
+        Input::Timer(timer) | Input::Inquired { timer, .. } => Some(&timer.about),
+        Input::Worker { event, .. } => match event {
+            WorkerEvent::WorkOrderAcknowledged(event) => Some(&event.order),
+            WorkerEvent::ExecutionCompleted(event) => Some(&event.order),
+            WorkerEvent::ExecutionFailed(event) => Some(&event.order),
+            WorkerEvent::ChecksCompleted(event) => Some(&event.order),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The offer that stands: it must be acknowledged; one that expired must be followed up. What comes about
+/// the offer itself arms nothing again: a deadline that has passed would fire and arm itself for ever.
+fn for_offer(limits: &Limits, state: &Task, about: Option<&str>) -> Option<Owed> {
     let order = state.order.as_ref()?;
     match &state.expired {
+        None if about == Some(order.id.as_str()) => None,
         None => Some(deadline(
             ACKNOWLEDGE,
             millrace_events::from_wire_time(order.acknowledge_by.as_ref()),
@@ -68,6 +85,11 @@ fn for_input(limits: &Limits, state: &Task, input: &Input) -> Vec<Owed> {
                 _ => Vec::new(),
             }
         }
+        // A crash between the end and the revocation leaves the revocation owed.
+        Input::Operator(OperatorEvent::CancelRequested(_)) if state.status == Some(Status::Cancelled) => {
+            revoke(state.order.as_ref())
+        }
+        Input::Overdue(_) if state.status == Some(Status::Blocked) => revoke(state.order.as_ref()),
         Input::Operator(OperatorEvent::CancelRequested(request)) => {
             match operator::may_cancel(state, request) {
                 Ok(true) => vec![Due::Effect(Effect::AskMerged(request.clone()))],
@@ -88,6 +110,10 @@ fn for_worker(limits: &Limits, state: &Task, event: &WorkerEvent, at: Timestamp)
                     deadline(LEASE, at + limits.lease, event.task.as_ref(), &event.order, 0),
                     deadline(EXECUTION, at + limit, event.task.as_ref(), &event.order, 0),
                 ]
+            }
+            // Taken in the moment in which it expired: whoever took it must not work on it.
+            None if state.expired_orders.contains(&event.order) => {
+                vec![Due::Effect(Effect::RevokeLease { order: event.order.clone() })]
             }
             None => Vec::new(),
         },

@@ -67,6 +67,8 @@ pub struct Report {
     pub finished: bool,
     /// Its lease is alive.
     pub lease_alive: bool,
+    /// Other work orders are being worked on.
+    pub workers_busy: bool,
     /// The pull request of the attempt has been recorded, as opened or as failed.
     pub pull_request_known: bool,
 }

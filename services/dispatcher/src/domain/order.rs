@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use millrace_decider::{Context, Timestamp};
-use millrace_events::WireTimestamp;
 use millrace_events::v1::{self, Failure, PullRequestOpened, TaskRef, WorkOrder, WorkOrderKind};
+use millrace_events::{Class, Code, WireTimestamp};
 
 use super::Limits;
 use super::input::kind_name;
@@ -63,12 +63,12 @@ pub(super) fn first(limits: &Limits, spec: &v1::SpecRegistered, run: u32, contex
 }
 
 /// The same work offered again, because nobody acknowledged it.
-pub(super) fn again(limits: &Limits, order: &WorkOrder, context: &Context) -> WorkOrder {
+pub(super) fn again(limits: &Limits, order: &WorkOrder, tries: u32, context: &Context) -> WorkOrder {
     let task = order.task.clone().unwrap_or_default();
     WorkOrder {
         id: order_id(&task, order.kind(), round_of(order) + 1),
         acknowledge_by: limits.acknowledge_by(context.now),
-        tries: order.tries + 1,
+        tries,
         ..order.clone()
     }
 }
@@ -84,6 +84,14 @@ pub(super) fn next_attempt(
 ) -> Option<WorkOrder> {
     let last = state.order.as_ref()?;
     let mut task = state.reference.clone();
+    // A world that failed is left alone for a moment; a change that failed is mended at once.
+    let pause = match failure.known_code() {
+        Some(code) if code != Code::LeaseLost && matches!(code.class(), Class::Transient | Class::Bug) => {
+            limits.pause_after(task.attempt, &task.task)
+        }
+        _ => Duration::ZERO,
+    };
+    let not_before = context.now + pause;
     task.attempt += 1;
     if let Some(base) = base_commit.filter(|base| !base.is_empty()) {
         task.base_commit = base.to_owned();
@@ -91,7 +99,8 @@ pub(super) fn next_attempt(
     Some(WorkOrder {
         id: order_id(&task, WorkOrderKind::Change, 1),
         kind: WorkOrderKind::Change as i32,
-        acknowledge_by: limits.acknowledge_by(context.now),
+        acknowledge_by: limits.acknowledge_by(not_before),
+        not_before: (!pause.is_zero()).then(|| millrace_events::wire_time(not_before)),
         tries: 1,
         execution_limit_ms: millis(limits.execution),
         spec: last.spec.clone(),

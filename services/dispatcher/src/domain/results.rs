@@ -114,6 +114,7 @@ pub(super) fn deployer(limits: &Limits, state: &Task, event: &DeployerEvent, con
             let failure = stated(event.failure.as_ref(), "no pull request could be opened", "pr_opened");
             Ok(Some(after_failure(limits, state, failure, None, context)))
         }
+        DeployerEvent::MergeFailed(event) if is_answered(state, event) => Ok(None),
         DeployerEvent::MergeFailed(event) => Ok(Some(merge_failed(limits, state, event, context))),
         // The rollback that follows says how it ended.
         DeployerEvent::DeploymentFailed(_)
@@ -158,6 +159,15 @@ fn past(state: &Task, event: &DeployerEvent, what: &str) -> Decision {
         return Err(Refusal::Mismatch(format!("{what} for {task}, which is {}", state.status_name())));
     }
     Ok(None)
+}
+
+/// Whether a moved base has led to another round of checks already: the present one is on another base.
+fn is_answered(state: &Task, event: &MergeFailed) -> bool {
+    let moved = event.failure.as_ref().and_then(Failure::known_code) == Some(Code::PrBaseMoved);
+    let failed_on = event.pull_request.as_ref().map(|pull_request| pull_request.base.as_str());
+    let checked_on = state.order.as_ref().and_then(|order| order.pull_request.as_ref());
+    let checked_on = checked_on.map(|pull_request| pull_request.base.as_str());
+    moved && state.order_kind() == Some(WorkOrderKind::Check) && failed_on != checked_on
 }
 
 fn merge_failed(limits: &Limits, state: &Task, event: &MergeFailed, context: &Context) -> DispatcherEvent {

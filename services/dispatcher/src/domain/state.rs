@@ -106,6 +106,9 @@ impl Task {
         self.expired = None;
         self.order = order.cloned();
         if let Some(task) = order.and_then(|order| order.task.clone()) {
+            if task.run != self.reference.run {
+                self.expired_orders.clear();
+            }
             self.reference = task;
         }
     }

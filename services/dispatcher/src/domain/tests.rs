@@ -258,6 +258,83 @@ fn s2_g8b_a_lost_lease_is_a_new_attempt_and_the_late_worker_is_refused() {
 }
 
 #[test]
+fn an_order_taken_or_asked_about_arms_its_deadline_no_more() {
+    let decider = dispatcher();
+    let scenario = scheduled(&decider);
+    let order = order(&scenario);
+    // A deadline that has passed fires at once: arming it because it fired would go on for ever.
+    let fired = Input::Timer(timer("acknowledge", &order));
+    assert_eq!(scenario.due(&fired), [Due::Effect(Effect::Inquire(timer("acknowledge", &order)))]);
+    let alive = Report { acknowledged: true, lease_alive: true, ..Report::default() };
+    assert_eq!(scenario.due(&inquired(&scenario, "acknowledge", alive)), []);
+}
+
+#[test]
+fn while_all_workers_are_busy_an_order_waits_for_its_turn() {
+    let decider = dispatcher();
+    let mut scenario = scheduled(&decider);
+    let busy = Report { workers_busy: true, ..Report::default() };
+    for _ in 0..10 {
+        let answer = inquired(&scenario, "acknowledge", busy);
+        assert!(matches!(scenario.when(&answer).event(), DispatcherEvent::WorkOrderExpired(_)));
+        let again = Input::Timer(timer("redispatch", &order(&scenario)));
+        assert!(matches!(scenario.when(&again).event(), DispatcherEvent::WorkOrderIssued(_)));
+        assert_eq!(order(&scenario).tries, 1);
+    }
+}
+
+#[test]
+fn a_late_acknowledgement_of_an_expired_order_loses_its_lease() {
+    let decider = dispatcher();
+    let mut scenario = scheduled(&decider);
+    let first = order(&scenario);
+    scenario.when(&inquired(&scenario, "acknowledge", Report::default())).event();
+    let taken =
+        WorkOrderAcknowledged { task: first.task.clone(), order: first.id.clone(), ..Default::default() };
+    let late = by_worker(taken, &scenario);
+    assert!(matches!(scenario.when(&late), Decision::Refused(..)));
+    assert!(scenario.due(&late).contains(&Due::Effect(Effect::RevokeLease { order: first.id })));
+}
+
+#[test]
+fn a_failure_of_the_world_is_tried_again_after_a_pause() {
+    let decider = dispatcher();
+    for (code, paused) in
+        [(Code::ForgeUnavailable, true), (Code::CommandFailed, false), (Code::LeaseLost, false)]
+    {
+        let mut scenario = scheduled(&decider);
+        let input = failed(&scenario, code);
+        let DispatcherEvent::WorkOrderIssued(event) = scenario.when(&input).event() else { panic!() };
+        let next = event.order.unwrap();
+        assert_eq!(next.not_before.is_some(), paused, "{}", code.name());
+        let by = millrace_events::from_wire_time(next.acknowledge_by.as_ref());
+        assert_eq!(by.since(scenario.now()) > Duration::from_secs(30), paused, "{}", code.name());
+    }
+}
+
+#[test]
+fn a_moved_base_is_answered_once() {
+    let decider = dispatcher();
+    let mut scenario = scheduled(&decider);
+    let task = Some(scenario.state().reference.clone());
+    let at = |base: &str| {
+        Some(PullRequest { number: 1, head: "h".into(), base: base.into(), ..Default::default() })
+    };
+    let checks = vec![CheckDefinition { name: "unit".into(), command: "true".into() }];
+    let opened =
+        PullRequestOpened { task: task.clone(), pull_request: at("b1"), checks, ..Default::default() };
+    scenario.when(&Input::Deployer(opened.into())).event();
+    let moved = |from: &str, to: &str| {
+        let failure = Some(Failure::new(Code::PrBaseMoved, "moved"));
+        let event = MergeFailed { task: task.clone(), pull_request: at(from), failure, base: to.into() };
+        Input::Deployer(event.into())
+    };
+    assert!(matches!(scenario.when(&moved("b1", "b2")).event(), DispatcherEvent::WorkOrderIssued(_)));
+    assert!(scenario.when(&moved("b1", "b2")).is_nothing(), "a redelivery is no second round");
+    assert!(matches!(scenario.when(&moved("b2", "b3")).event(), DispatcherEvent::WorkOrderIssued(_)));
+}
+
+#[test]
 fn s1_gap6_4_only_retryable_codes_get_another_attempt() {
     let decider = dispatcher();
     for code in Code::ALL {
@@ -312,6 +389,7 @@ fn checks_of_the_base_become_a_second_work_order_for_somebody_else() {
     // The base moved while they ran: they run again on the new one.
     let moved = MergeFailed {
         task: Some(scenario.state().reference.clone()),
+        pull_request: Some(PullRequest { base: "b".into(), ..Default::default() }),
         failure: Some(Failure::new(Code::PrBaseMoved, "moved")),
         base: "b2".into(),
         ..Default::default()

@@ -20,6 +20,9 @@ pub(super) const PR_GRACE: &str = "pr_grace";
 /// An order that nobody took is offered again.
 pub(super) const REDISPATCH: &str = "redispatch";
 
+/// In the context of an expiry: other work orders were being worked on at the time.
+const BUSY: &str = "workers_busy";
+
 /// The deadlines that are answered by looking.
 pub(super) fn asks(name: &str) -> bool {
     [ACKNOWLEDGE, LEASE, EXECUTION, PR_GRACE].contains(&name)
@@ -41,9 +44,15 @@ pub(super) fn fired(
 }
 
 /// What was found when somebody was asked.
-pub(super) fn inquired(state: &Task, timer: &TimerFired, report: Report) -> Option<DispatcherEvent> {
+pub(super) fn inquired(
+    limits: &Limits,
+    state: &Task,
+    timer: &TimerFired,
+    report: Report,
+    context: &Context,
+) -> Option<DispatcherEvent> {
     if timer.name == PR_GRACE {
-        return pr_grace(state, timer, report);
+        return pr_grace(limits, state, timer, report, context);
     }
     let order = state.open_order(&timer.about)?;
     if report.finished {
@@ -66,6 +75,8 @@ pub(super) fn inquired(state: &Task, timer: &TimerFired, report: Report) -> Opti
         _ => return None,
     };
     let stage = if report.acknowledged { "executing" } else { "dispatched" };
+    let failure =
+        if report.workers_busy && !report.acknowledged { failure.with(BUSY, "true") } else { failure };
     Some(expired(order, failure.at_stage(stage).from_source("dispatcher")))
 }
 
@@ -80,14 +91,20 @@ fn expired(order: &WorkOrder, failure: Failure) -> DispatcherEvent {
     .into()
 }
 
-fn pr_grace(state: &Task, timer: &TimerFired, report: Report) -> Option<DispatcherEvent> {
+fn pr_grace(
+    limits: &Limits,
+    state: &Task,
+    timer: &TimerFired,
+    report: Report,
+    context: &Context,
+) -> Option<DispatcherEvent> {
     let present = timer.task.as_ref().is_some_and(|task| state.is_present(task)) && state.is_active();
     if !present || report.pull_request_known || state.order_kind() != Some(WorkOrderKind::Change) {
         return None;
     }
     let message = format!("no pull request for {} was seen on the forge in time", state.reference.task);
     let failure = Failure::new(Code::PrNotCreated, message).at_stage("pr_opened").from_source("dispatcher");
-    Some(super::results::ended(state, failure))
+    Some(after_failure(limits, state, failure, None, context))
 }
 
 /// Goes on after an expiry, where that needs no pause.
@@ -101,7 +118,13 @@ pub(super) fn waits_for_redispatch(limits: &Limits, state: &Task) -> bool {
         .expired
         .as_ref()
         .is_some_and(|expired| expired.failure.known_code() == Some(Code::DispatchExhausted));
-    unclaimed && state.order.as_ref().is_some_and(|order| order.tries < limits.dispatch_attempts)
+    let left = state.order.as_ref().is_some_and(|order| order.tries < limits.dispatch_attempts);
+    unclaimed && (left || state.expired.as_ref().is_some_and(|expired| is_busy(&expired.failure)))
+}
+
+/// Whether nobody took the order because everybody was at work: that is a queue, not a failure to dispatch.
+fn is_busy(failure: &Failure) -> bool {
+    failure.context.contains_key(BUSY)
 }
 
 fn redispatch(limits: &Limits, state: &Task, context: &Context) -> Option<DispatcherEvent> {
@@ -111,8 +134,9 @@ fn redispatch(limits: &Limits, state: &Task, context: &Context) -> Option<Dispat
     }
     let failure = expired.failure.clone();
     match failure.known_code() {
-        Some(Code::DispatchExhausted) if last.tries < limits.dispatch_attempts => {
-            Some(issued(order::again(limits, last, context), failure.message))
+        Some(Code::DispatchExhausted) if is_busy(&failure) || last.tries < limits.dispatch_attempts => {
+            let tries = if is_busy(&failure) { last.tries } else { last.tries + 1 };
+            Some(issued(order::again(limits, last, tries, context), failure.message))
         }
         Some(Code::DispatchExhausted) => {
             let message = format!("{} offered {} times and never acknowledged", last.id, last.tries);

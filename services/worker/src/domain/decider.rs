@@ -78,6 +78,10 @@ impl Worker {
         if !is_known_kind || is_late || state.claim(&order.id).is_some() || state.has_newer_than(rank) {
             return Ok(None);
         }
+        let waits = order.not_before.as_ref().map(|by| millrace_events::from_wire_time(Some(by)));
+        if waits.is_some_and(|not_before| now < not_before) {
+            return Err(Refusal::TooEarly("the order is not to be taken yet".to_owned()));
+        }
         if order.kind() == WorkOrderKind::Check && order.implementer == self.worker {
             return Err(Refusal::TooEarly("another worker identity must check it".to_owned()));
         }

@@ -2,6 +2,7 @@
 
 mod bootstrap;
 mod crash;
+mod outage;
 mod permissions;
 mod preflight;
 mod secured;
