@@ -117,7 +117,7 @@ codes! {
     ModelUnavailable "MODEL_UNAVAILABLE" Transient Blocked true "No candidate of the role answered. See the provider's status and the crew file."
     ModelRateLimited "MODEL_RATE_LIMITED" Transient Blocked true "The provider asks to slow down. Wait, or add a candidate to the role."
     ModelQuotaExhausted "MODEL_QUOTA_EXHAUSTED" Refused Blocked false "The provider's quota is spent. Raise it, then retry."
-    ModelRefused "MODEL_REFUSED" Refused Blocked false "The model declined. Read its reason in the failure, change the spec, then retry."
+    ModelRefused "MODEL_REFUSED" Refused Blocked false "The model declined, or the spec has no plan while only plans in specs are configured. The failure says which; change the spec, then retry."
     BudgetExceeded "BUDGET_EXCEEDED" Refused Blocked false "The task's budget is spent. Raise the budget or make the spec smaller, then retry."
     ToolOutOfPhase "TOOL_OUT_OF_PHASE" Refused Blocked true "A tool was called in a phase that does not allow it."
     ToolNotAllowed "TOOL_NOT_ALLOWED" Refused Blocked true "A tool was called that this role may not use."
@@ -149,7 +149,7 @@ codes! {
     Cancelled "CANCELLED" Refused Cancelled false "Somebody cancelled it. `millrace task retry` starts a new run."
     Internal "INTERNAL" Bug Failed true "A fault of Millrace. Report it with the cause chain and the trace id."
     PrBaseMoved "PR_BASE_MOVED" Transient Failed false "The base branch kept moving while the checks ran. Retry when it is quieter."
-    RepositoryUnavailable "REPOSITORY_UNAVAILABLE" Transient Failed true "The repository cannot be read. See its URL, branch and access in the configuration."
+    RepositoryUnavailable "REPOSITORY_UNAVAILABLE" Transient Failed true "The repository is not configured or cannot be read. See its id, URL, branch and access in the configuration."
     ForgeUnavailable "FORGE_UNAVAILABLE" Transient Failed true "The forge does not answer. See its state and the deployer's log."
     EventInvalid "EVENT_INVALID" Poison Unchanged false "An event cannot be read. `millrace dead-letter show` has its bytes and the reason."
 }

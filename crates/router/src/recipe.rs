@@ -23,15 +23,15 @@ impl Provider for RecipeProvider {
 
     async fn complete(&self, request: &ModelRequest<'_>) -> Result<ModelResponse, ModelError> {
         let Some(recipe) = &request.recipe else {
-            return Err(unavailable(
-                "the spec has no recipe: add a fenced block with the info string `millrace`, or a file \
-                 <spec name>.plan.yaml beside it",
+            return Err(refused(
+                "the spec has no plan, and only plans written in specs are configured: add a fenced block \
+                 with the info string `millrace` to the spec, or a file <spec name>.plan.yaml beside it",
             ));
         };
         let section = match request.role {
             Role::Planner => "plan",
             Role::Implementer => "change",
-            Role::Reviewer => return Err(unavailable("a recipe has no answer for the reviewer")),
+            Role::Reviewer => return Err(refused("a recipe has no answer for the reviewer")),
         };
         let earlier = request.prompt.iter().filter(|message| message.author == Author::Assistant).count();
         Ok(ModelResponse { text: answer(recipe, section, earlier), input_tokens: 0, output_tokens: 0 })
@@ -58,6 +58,7 @@ fn answer(recipe: &str, section: &str, earlier: usize) -> String {
     }
 }
 
-fn unavailable(message: &str) -> ModelError {
-    ModelError::Unavailable { message: message.to_owned() }
+/// Asking again brings nothing else until a person has changed the spec.
+fn refused(message: &str) -> ModelError {
+    ModelError::Refused { message: message.to_owned() }
 }

@@ -17,26 +17,15 @@ impl Ledger {
         self.database().fetch(sql, values).await?.first().map(spec).transpose()
     }
 
-    /// All versions of a task's spec, the newest first.
-    pub async fn list_specs(&self, task: &str) -> Result<Vec<SpecRow>, LedgerError> {
-        let sql = "SELECT * FROM specs WHERE task = $1 ORDER BY version DESC";
-        self.database().fetch(sql, vec![task.into()]).await?.iter().map(spec).collect()
-    }
-
-    /// Specs of a repository whose newest version has exactly these bytes and this plan: SHA-256 of each,
-    /// empty for no plan. Copies of one text may be several tasks; at most 500.
-    pub async fn specs_with(
-        &self,
-        repository: &str,
-        checksum: &str,
-        plan_checksum: &str,
-    ) -> Result<Vec<SpecRow>, LedgerError> {
+    /// Specs of a repository whose newest version has exactly these bytes, by SHA-256, with whatever plan.
+    /// Copies of one text may be several tasks; at most 500.
+    pub async fn specs_with(&self, repository: &str, checksum: &str) -> Result<Vec<SpecRow>, LedgerError> {
         let sql = format!(
-            "SELECT * FROM specs s WHERE repository = $1 AND checksum = $2 AND plan_sha256 = $3 \
+            "SELECT * FROM specs s WHERE repository = $1 AND checksum = $2 \
              AND version = (SELECT MAX(version) FROM specs WHERE task = s.task) \
              ORDER BY task LIMIT {MAX_ROWS}"
         );
-        let values = vec![repository.into(), checksum.into(), plan_checksum.into()];
+        let values = vec![repository.into(), checksum.into()];
         self.database().fetch(&sql, values).await?.iter().map(spec).collect()
     }
 

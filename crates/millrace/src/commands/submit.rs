@@ -71,11 +71,13 @@ pub(super) async fn answer(
         let state = server.query.get_submission(request).await?.into_inner();
         match state.state() {
             v1::SubmissionState::Registered => {
+                let checksum = checksum(server, &state).await?;
                 output.message(&state, |state| {
                     let known = state.answered_before || published.duplicate;
                     let already = if known { "already " } else { "" };
                     let version = state.spec_version;
                     output.line(format!("{} is {already}registered, spec version {version}", state.task));
+                    output.line(printable(&format!("SHA-256 {checksum}")));
                     if known {
                         output.remark(format!(
                             "Nothing new was begun. See where it stands with: millrace task why {}",
@@ -95,8 +97,10 @@ pub(super) async fn answer(
                         if problem.line == 0 { String::new() } else { format!("line {}: ", problem.line) };
                     output.remark(printable(&format!("  {place}{} ({})", problem.message, problem.advice)));
                 }
+                // Faults of the text have the exit code that `spec lint` gives them.
+                let faulty = !state.problems.is_empty();
                 return Err(Failure {
-                    exit: Exit::Refused,
+                    exit: if faulty { Exit::Unsuccessful } else { Exit::Refused },
                     code: Code::from_name(&failure.code),
                     message: failure.message,
                     advice: failure.advice,
@@ -113,6 +117,13 @@ pub(super) async fn answer(
         }
         tokio::time::sleep(ASK_AGAIN).await;
     }
+}
+
+/// SHA-256 of the version that was registered.
+async fn checksum(server: &mut Connection, state: &v1::GetSubmissionResponse) -> Result<String, Failure> {
+    let request =
+        v1::GetSpecRequest { task: state.task.clone(), version: state.spec_version, min_sequence: None };
+    Ok(server.query.get_spec(request).await?.into_inner().spec.unwrap_or_default().checksum)
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, Failure> {

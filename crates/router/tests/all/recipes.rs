@@ -68,9 +68,9 @@ async fn a_list_is_a_series_of_answers() {
 }
 
 #[tokio::test]
-async fn no_recipe_means_no_model() {
+async fn no_recipe_is_a_refusal_that_says_how_to_write_one() {
     let error = cook(Role::Planner, None).await.unwrap_err();
-    let AskError::Model { source: ModelError::Unavailable { message }, calls, .. } = error else {
+    let AskError::Model { source: ModelError::Refused { message }, calls, .. } = error else {
         panic!("{error}");
     };
     assert!(message.contains(".plan.yaml"), "{message}");

@@ -32,8 +32,11 @@ async fn submitted(
     digests: &Digests,
     event: &SpecSubmitted,
 ) -> Result<Vec<EventRow>, LedgerError> {
-    let specs = ledger.specs_with(&event.repository, &digests.spec, &digests.plan).await?;
-    if let Some(spec) = specs.iter().find(|spec| is_named(spec, event)) {
+    let specs = ledger.specs_with(&event.repository, &digests.spec).await?;
+    let same_plan = |spec: &&SpecRow| {
+        spec.plan_sha256 == digests.plan || digests.plan.is_empty() && carries_plan(event)
+    };
+    if let Some(spec) = specs.iter().filter(same_plan).find(|spec| is_named(spec, event)) {
         return registration(ledger, spec).await;
     }
     let mut rejections = ledger.standing_rejections(&event.repository).await?;
@@ -66,12 +69,26 @@ async fn registration(ledger: &Ledger, spec: &SpecRow) -> Result<Vec<EventRow>, 
 /// are handed in, so such a row answers only what led to it.
 fn is_named(spec: &SpecRow, event: &SpecSubmitted) -> bool {
     let number = spec.task.rsplit('-').next().unwrap_or_default().trim_start_matches('0').to_owned();
-    let content = match &event.spec {
+    let in_path = !number.is_empty() && event.path.contains(&number);
+    in_path || content(event).to_uppercase().contains(&spec.task.to_uppercase())
+}
+
+/// Whether the plan stands in the spec's own text, in a fenced block `millrace`. The registry takes no second
+/// plan beside it, so equal bytes have an equal plan then.
+fn carries_plan(event: &SpecSubmitted) -> bool {
+    content(event).lines().any(|line| {
+        let line = line.trim();
+        let info = line.trim_start_matches(['`', '~']);
+        line.len() >= info.len() + 3 && info.trim() == "millrace"
+    })
+}
+
+/// The text, as far as it came with the submission.
+fn content(event: &SpecSubmitted) -> String {
+    match &event.spec {
         Some(spec_submitted::Spec::SpecContent(bytes)) => String::from_utf8_lossy(bytes).into_owned(),
         _ => String::new(),
-    };
-    let in_path = !number.is_empty() && event.path.contains(&number);
-    in_path || content.to_uppercase().contains(&spec.task.to_uppercase())
+    }
 }
 
 /// SHA-256 of what was handed in; empty for what was not.

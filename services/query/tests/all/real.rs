@@ -224,6 +224,14 @@ async fn submission(mut real: Real) {
     real.log("VTID-00007", registered("VTID-00007", 2, "a.md", new)).await;
     let unnamed: &[u8] = b"# Without an id";
     real.log("VTID-00008", registered("VTID-00008", 1, "b.md", unnamed)).await;
+    // With the plan in the text, and with one beside it that is not handed in the second time.
+    let planned: &[u8] = b"# VTID-00011\n\n```millrace\nplan: {}\n```\n";
+    let beside: &[u8] = b"# VTID-00012";
+    for (task, path, text) in [("VTID-00011", "f.md", planned), ("VTID-00012", "g.md", beside)] {
+        let plan = events::Blob { sha256: digest_of(b"plan: {}\n"), size: 9, ..events::Blob::default() };
+        let spec = registered(task, 1, path, text);
+        real.log(task, events::SpecRegistered { plan: Some(plan), ..spec }).await;
+    }
     let refused = |path: &str| events::SpecRejected {
         repository: "shop".to_owned(),
         path: path.to_owned(),
@@ -242,6 +250,9 @@ async fn submission(mut real: Real) {
         ("a.md", old, Waiting, "", 0),
         // Becomes a task of its own.
         ("other.md", unnamed, Waiting, "", 0),
+        ("f.md", planned, Registered, "VTID-00011", 1),
+        // Without its plan it is another version.
+        ("g.md", beside, Waiting, "", 0),
         ("c.md", b"bad".as_slice(), Rejected, "", 0),
         ("e.md", b"bad".as_slice(), Waiting, "", 0),
         // Mended since, and broken again: that is news.

@@ -67,9 +67,9 @@ fn not_configured(registry: &Registry, repository: &str) -> Failure {
     let known: Vec<&str> = registry.repositories.iter().map(String::as_str).collect();
     let shown: String = repository.chars().take(80).collect();
     let message = if known.is_empty() {
-        format!("there is no repository `{shown}`: none is configured")
+        format!("there is no repository `{shown}`: none is configured; add it to the configuration")
     } else {
-        format!("there is no repository `{shown}`; configured: {}", known.join(", "))
+        format!("there is no repository `{shown}`; the configured ones are: {}", known.join(", "))
     };
-    Failure::new(Code::SpecInvalid, message).from_source(outcome::SOURCE).at_stage(outcome::STAGE)
+    Failure::new(Code::RepositoryUnavailable, message).from_source(outcome::SOURCE).at_stage(outcome::STAGE)
 }

@@ -197,8 +197,8 @@ fn a_repository_that_is_not_configured_is_named_with_those_that_are() {
         panic!("not rejected")
     };
     let failure = rejected.failure.unwrap();
-    assert_eq!(failure.known_code(), Some(Code::SpecInvalid));
-    assert_eq!(failure.message, "there is no repository `shoop`; configured: admin, shop");
+    assert_eq!(failure.known_code(), Some(Code::RepositoryUnavailable));
+    assert_eq!(failure.message, "there is no repository `shoop`; the configured ones are: admin, shop");
     assert_eq!(scenario.due(&input), []);
 }
 
@@ -236,7 +236,7 @@ fn a_request_for_a_registered_task_leads_to_nothing() {
 fn a_request_that_cannot_be_meant_is_refused_without_a_search() {
     let registry = registry();
     for (task, repository, expected) in
-        [("VTID-1", "", Code::TaskIdInvalid), (TASK, "shoop", Code::SpecInvalid)]
+        [("VTID-1", "", Code::TaskIdInvalid), (TASK, "shoop", Code::RepositoryUnavailable)]
     {
         let mut scenario = given(&registry);
         let asked = Input::Requested(request(task, repository));
