@@ -69,12 +69,7 @@ impl Lease {
             let now = clock.now();
             let left = life.saturating_sub(now.since(renewed));
             let is_due = now.since(renewed) >= renewal;
-            let ask = async { if is_due { self.renew().await } else { self.look().await } };
-            let held = tokio::select! {
-                biased;
-                () = clock.sleep(left) => None,
-                held = ask => Some(held),
-            };
+            let held = self.ask(is_due, left).await;
             match held {
                 Some(Ok(Held::Renewed)) => renewed = now,
                 Some(Ok(Held::Still)) => {}
@@ -93,6 +88,21 @@ impl Lease {
                     return Lost::RanOut(trouble.unwrap_or(late));
                 }
             }
+        }
+    }
+
+    /// Renews the lease or looks at it. `None`: nobody has said anything within what is `left` of its life.
+    async fn ask(&mut self, is_due: bool, left: Duration) -> Option<Result<Held, BrokerError>> {
+        // A bucket that fails at once would win every time against a sleep of nothing.
+        if left.is_zero() {
+            return None;
+        }
+        let clock = self.clock.clone();
+        let answer = async { if is_due { self.renew().await } else { self.look().await } };
+        tokio::select! {
+            biased;
+            () = clock.sleep(left) => None,
+            answer = answer => Some(answer),
         }
     }
 

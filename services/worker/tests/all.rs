@@ -7,6 +7,8 @@ mod changes;
 mod checks;
 #[path = "all/endings.rs"]
 mod endings;
+#[path = "all/outage.rs"]
+mod outage;
 #[path = "all/refusals.rs"]
 mod refusals;
 #[path = "all/support.rs"]

@@ -6,13 +6,15 @@ use millrace_events::Code;
 use millrace_events::v1::{Blob, ModelCallRecord, Phase, PhaseRecord};
 use millrace_router::{CallRecord, Verdict};
 use millrace_runtime::blobs::BlobError;
+use millrace_runtime::host::Fault;
+use millrace_runtime::host::retry::Backoff;
 
 use super::failures::{Step, Stop, brief};
 use super::job::Job;
 
-/// Tries of writing a blob while the store does not answer.
-const TRIES: u32 = 4;
-const PAUSE: Duration = Duration::from_millis(250);
+/// First and longest pause before a store that does not answer is asked again.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// What has been gathered so far; a failure carries it too.
 #[derive(Debug, Default)]
@@ -55,13 +57,12 @@ impl Gathered {
 }
 
 impl Job<'_> {
-    /// Stores bytes. A store that does not answer is asked again; a blob that is too large is the change's
-    /// fault.
+    /// Stores bytes. A store that does not answer is waited for, for as long as the work may go on: that it
+    /// is away says nothing about the change. A blob that is too large is the change's fault.
     pub(super) async fn store(&self, name: &str, bytes: &[u8]) -> Step<Blob> {
         let context = self.context();
-        let mut tries = 0;
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         loop {
-            tries += 1;
             match context.blobs.put_named(name, media_type(name), bytes).await {
                 Ok(blob) => return Ok(blob),
                 Err(error @ BlobError::TooLarge { .. }) => {
@@ -71,25 +72,19 @@ impl Job<'_> {
                         &error,
                     ));
                 }
-                Err(error) if tries >= TRIES => {
-                    return Err(Stop::caused(
-                        Code::Internal,
-                        format!("`{name}` could not be stored"),
-                        &error,
-                    ));
+                Err(error) => {
+                    let what = format!("`{name}` could not be stored");
+                    self.wait_out(error.into(), what, backoff.pause()).await?;
                 }
-                Err(error) => tracing::warn!(name, %error, "cannot store a blob; trying again"),
             }
-            context.clock.sleep(PAUSE * tries).await;
         }
     }
 
-    /// Reads a blob that an order names.
+    /// Reads a blob that an order names. A store that does not answer is waited for.
     pub(super) async fn load(&self, blob: &Blob) -> Step<Vec<u8>> {
         let context = self.context();
-        let mut tries = 0;
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         loop {
-            tries += 1;
             match context.blobs.get(&blob.sha256).await {
                 Ok(Some(bytes)) => return Ok(bytes),
                 Ok(None) => {
@@ -100,13 +95,25 @@ impl Job<'_> {
                     let message = format!("`{}` is not what its digest names", blob.name);
                     return Err(Stop::caused(Code::SpecChecksumMismatch, message, &error));
                 }
-                Err(error) if tries >= TRIES => {
-                    let message = format!("`{}` could not be read", blob.name);
-                    return Err(Stop::caused(Code::Internal, message, &error));
+                Err(error) => {
+                    let what = format!("`{}` could not be read", blob.name);
+                    self.wait_out(error.into(), what, backoff.pause()).await?;
                 }
-                Err(error) => tracing::warn!(name = blob.name, %error, "cannot read a blob; trying again"),
             }
-            context.clock.sleep(PAUSE * tries).await;
+        }
+    }
+
+    /// Waits a while for NATS, unless the work is told to end meanwhile: by its lease that runs out, its
+    /// limit, or a stop. What NATS refuses for good is a failure.
+    async fn wait_out(&self, fault: Fault, what: String, pause: Duration) -> Step<()> {
+        if !fault.waits {
+            return Err(Stop::caused(Code::Internal, what, &fault));
+        }
+        tracing::warn!(%fault, "{what}; trying again");
+        tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => Err(Stop::Cancelled),
+            () = self.context().clock.sleep(pause) => Ok(()),
         }
     }
 }

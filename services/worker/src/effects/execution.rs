@@ -6,7 +6,7 @@ use std::time::Duration;
 use millrace_events::v1::{ExecutionFailed, Failure, TaskRef, WorkOrder, WorkOrderKind};
 use millrace_events::{Code, DispatcherEvent, Event, Log, Service, WorkerEvent};
 use millrace_runtime::host::Fault;
-use millrace_runtime::lease::{self, Holder, Lease};
+use millrace_runtime::lease::{self, Holder, Lease, Lost};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
@@ -20,31 +20,36 @@ use crate::domain::{Execute, Input};
 
 /// How long cancelled work has to kill what it started. The sandbox needs at most 10 s of it.
 const WIND_DOWN: Duration = Duration::from_secs(12);
+/// Quarters of the grace period that it has when the service stops. In the rest its end is recorded.
+const QUARTERS_OF_GRACE: u32 = 3;
 
 /// How the work came to its end.
 enum End {
     Finished(Box<Step<WorkerEvent>>),
-    LeaseLost,
+    Lost(Lost),
     Stopped,
     TimedOut,
 }
 
 impl WorkerService {
-    /// Does what an order asks for. `Ok(None)`: it is no longer ours to do, and the dispatcher knows.
+    /// Does what an order asks for. `Ok(None)`: it is no longer ours to do, and the dispatcher knows. A fault:
+    /// NATS was away for so long that the lease ran out; the order is done again if it is still ours.
     pub(super) async fn execute(
         &self,
         execute: &Execute,
         stop: &CancellationToken,
     ) -> Result<Option<Input>, Fault> {
         let order = &execute.order;
-        if !self.is_open(execute).await? {
-            tracing::info!(order = order.id, "the dispatcher has moved on; the order is left alone");
-            return Ok(None);
-        }
         let Some(lease) = self.take_lease(execute).await? else {
             tracing::warn!(order = order.id, "somebody else holds the lease; the order is left alone");
             return Ok(None);
         };
+        // Asked under the lease: who ends the order from here on finds it, and takes it away.
+        if !self.is_open(execute).await? {
+            tracing::info!(order = order.id, "the dispatcher has moved on; the order is left alone");
+            lease::end(self.context.leases.as_ref(), &order.id).await?;
+            return Ok(None);
+        }
         let started = self.context.clock.now();
         let limit = Duration::from_millis(order.execution_limit_ms);
         let mut gathered = Gathered::default();
@@ -56,7 +61,9 @@ impl WorkerService {
         let stopped = || Failure::new(Code::LeaseLost, "the worker was stopped; its lease is given back");
         let failure = match end {
             // No event: the log of an order that was given up says nothing more.
-            End::LeaseLost => return Ok(None),
+            End::Lost(Lost::Gone) => return Ok(None),
+            // Nobody has decided anything. The dispatcher says whether there is still something to do.
+            End::Lost(Lost::RanOut(error)) => return Err(error.into()),
             End::Stopped => stopped(),
             End::TimedOut => Failure::new(
                 Code::ExecutionTimeout,
@@ -97,15 +104,20 @@ impl WorkerService {
         tokio::pin!(work);
         let end = tokio::select! {
             biased;
-            () = lease.keep(limits.lease_renewal, limits.lease, CancellationToken::new()) => End::LeaseLost,
+            lost = lease.keep(limits.lease_renewal, limits.lease) => End::Lost(lost),
             finished = &mut work => End::Finished(Box::new(finished)),
             () = stop.cancelled() => End::Stopped,
             () = self.context.clock.sleep(limit) => End::TimedOut,
         };
         if !matches!(end, End::Finished(_)) {
             cancel.cancel();
-            if tokio::time::timeout(WIND_DOWN, work).await.is_err() {
-                tracing::warn!(order = execute.order.id, "the work did not end when it was told to; dropped");
+            let grace = limits.grace * QUARTERS_OF_GRACE / 4;
+            tokio::select! {
+                biased;
+                _cancelled = work => {}
+                () = wound_down(stop, grace) => {
+                    tracing::warn!(order = execute.order.id, "the work did not end when it was told to; dropped");
+                }
             }
         }
         end
@@ -184,6 +196,16 @@ impl WorkerService {
         }
         Ok(None)
     }
+}
+
+/// Returns when cancelled work has had its time: less of it once the service stops, for its end must be
+/// recorded before the grace period is over.
+async fn wound_down(stop: &CancellationToken, grace: Duration) {
+    let stopped = async {
+        stop.cancelled().await;
+        tokio::time::sleep(grace).await;
+    };
+    let _over = tokio::time::timeout(WIND_DOWN, stopped).await;
 }
 
 /// The order that an event of the dispatcher carries.

@@ -137,7 +137,17 @@ impl World {
 
     /// A worker with commands and models of the test's own.
     pub(crate) fn start_with(&mut self, id: &str, commands: Arc<dyn Commands>, models: Models) -> Running {
-        let context = self.context(&format!("{id}-process"));
+        self.start_in(self.context(&format!("{id}-process")), id, commands, models)
+    }
+
+    /// In a context of the test's own.
+    pub(crate) fn start_in(
+        &mut self,
+        context: ServiceContext,
+        id: &str,
+        commands: Arc<dyn Commands>,
+        models: Models,
+    ) -> Running {
         let stop = context.stop.clone();
         self.stops.push(stop.clone());
         let workplace = Workplace::take(&self.folder.path().join("work"), id).unwrap();
@@ -225,9 +235,13 @@ impl World {
     }
 
     pub(crate) async fn append(&self, log: Log, event: Event) -> u64 {
+        self.broker.append(&self.message(log, event)).await.unwrap().sequence
+    }
+
+    pub(crate) fn message(&self, log: Log, event: Event) -> Append {
         let envelope = Envelope::new("id", "/test", key(), System.now(), &event);
         let append = Append::new(log.stream(0), log.subject(&key(), 1), envelope.encode());
-        self.broker.append(&append.content_type(CONTENT_TYPE_PROTOBUF)).await.unwrap().sequence
+        append.content_type(CONTENT_TYPE_PROTOBUF)
     }
 
     /// The worker log of the task.
@@ -316,6 +330,11 @@ pub(crate) fn greeting(commands: &str) -> String {
          commands: {commands}\ndry_run: false\npr_required: true\nrollback_commands: []\n\
          title: Greet the world"
     ))
+}
+
+/// Models that do what an order's plan says.
+pub(crate) fn recipe() -> Models {
+    Models::configured(None, true, 3).unwrap()
 }
 
 pub(crate) fn git(directory: &Path, arguments: &[&str]) -> String {
