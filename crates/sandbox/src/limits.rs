@@ -11,7 +11,8 @@ pub struct Limits {
     pub cpu_seconds: u64,
     /// Address space per process (RLIMIT_AS), and memory in use by all of them together. Default 8 GiB.
     pub memory_bytes: u64,
-    /// Processes and threads at once, counted inside the sandbox only (RLIMIT_NPROC). Default 256.
+    /// Processes and threads at once, counted inside the sandbox only (RLIMIT_NPROC). Default 256. The kernel
+    /// refuses the one beyond; nine tenths of it end the run.
     pub processes: u64,
     /// The largest single file (RLIMIT_FSIZE). Default 1 GiB.
     pub file_size_bytes: u64,
@@ -37,6 +38,17 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// So many processes and threads are a command that does not stop by itself. Not the last one: a refused
+    /// fork ends many a process before anyone has looked, the command's own two shells among them.
+    pub(crate) fn processes_watched(&self) -> u64 {
+        nine_tenths(self.processes).saturating_sub(2).max(4)
+    }
+
+    /// A command that fails while it holds so much was refused more.
+    pub(crate) fn memory_short_bytes(&self) -> u64 {
+        nine_tenths(self.memory_bytes)
+    }
+
     /// The call of util-linux' `prlimit` that puts the kernel's share of these limits on a process. It runs
     /// inside the user namespace, where RLIMIT_NPROC counts that namespace's processes alone (Linux 5.14).
     pub(crate) fn prlimit(&self) -> Vec<String> {
@@ -51,6 +63,10 @@ impl Limits {
             "--".to_owned(),
         ]
     }
+}
+
+fn nine_tenths(of: u64) -> u64 {
+    of - of / 10
 }
 
 /// Open files per process: enough for compilers, and a bound on files that are deleted but still written.

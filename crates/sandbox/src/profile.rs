@@ -17,12 +17,17 @@ use crate::workspace::Lent;
 const WORKSPACE: &str = "/workspace";
 
 /// Written by the sandbox's first process once everything is in place. Until then whatever comes out of
-/// standard error belongs to bubblewrap, afterwards nothing can write there any more.
+/// standard error belongs to bubblewrap, afterwards to process 1. A command that finds a way to write there
+/// can only accuse itself.
 pub(crate) const STARTED: &str = "millrace-sandbox-started";
 
-/// Process 1 of the sandbox: announces the start, runs the command, and takes everything with it at its end.
-/// `exit` keeps the shell from replacing itself by the command, which would make that process 1.
-const INIT: &str = r#"echo "$0" >&2; exec 2>&1; /bin/sh -c "$1" </dev/null; exit $?"#;
+/// Written by process 1 when the command has ended, with the number of processes and threads that are left.
+pub(crate) const LEFT: &str = "millrace-sandbox-left ";
+
+/// Process 1 of the sandbox: announces the start, runs the command, counts what is left (the glob needs no
+/// process), and takes everything with it at its end. The command does not get descriptor 9. `exit` keeps the shell from replacing itself by the command, which would make that process 1.
+const INIT: &str = r#"exec 9>&2; echo "$0" >&9; exec 2>&1; /bin/sh -c "$1" </dev/null 9>&-; code=$?
+set -- /proc/[0-9]*/task/[0-9]*; echo "millrace-sandbox-left $#" >&9; exit $code"#;
 
 /// As root: binds everything to where an unprivileged user can reach it, in a mount namespace of its own (a
 /// workspace below a private home folder would be out of reach), then gives up root for good.

@@ -89,8 +89,12 @@ pub enum Exit {
     OutputExceeded,
     /// Killed because the workspace grew by more than `disk_bytes`, or could no longer be measured.
     DiskExceeded,
-    /// Killed because its processes together used more than `memory_bytes`.
+    /// Killed because its processes together used more than `memory_bytes`; or it failed because it was given
+    /// no more: it was close to the bound, or says in its last lines that memory was refused.
     MemoryExceeded,
+    /// Killed because it had nearly as many processes and threads as `processes` allows (nine tenths, for the
+    /// last few come and go unseen); or it left so many behind, however it ended itself.
+    ProcessesExceeded,
     /// Killed because the caller cancelled.
     Cancelled,
 }

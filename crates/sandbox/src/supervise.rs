@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -15,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::SandboxError;
 use crate::limits::Limits;
-use crate::profile::STARTED;
+use crate::profile::{LEFT, STARTED};
 use crate::sandbox::Exit;
 use crate::usage;
 use crate::workspace::Lent;
@@ -47,6 +48,7 @@ pub(crate) async fn run(
         () = cancel.cancelled() => Some(Exit::Cancelled),
         () = sleep(limits.wall_clock) => Some(Exit::TimedOut),
         exceeded = watch.exceeded(child.id()) => Some(exceeded),
+        () = watch.crowded(child.id()) => Some(Exit::ProcessesExceeded),
         fits = output.read(&mut stdout) => (!fits).then_some(Exit::OutputExceeded),
     };
     let status = match stopped {
@@ -60,7 +62,17 @@ pub(crate) async fn run(
     let control = read_control(stderr).await;
     let exit = match stopped {
         Some(exit) => exit,
-        None if started(&control) => exit_of(status),
+        None if started(&control) => {
+            let exit = exit_of(status);
+            let words = tail_lines(&output.bytes);
+            if left_behind(&control) >= limits.processes_watched() || says_no_process(&words) {
+                Exit::ProcessesExceeded
+            } else if exit != Exit::Code(0) && (watch.memory_was_short() || says_no_memory(&words)) {
+                Exit::MemoryExceeded
+            } else {
+                exit
+            }
+        }
         None => return Err(setup(&first_line(&control, status))),
     };
     Ok(Ended { exit, output: output.bytes, truncated: output.truncated })
@@ -70,6 +82,7 @@ const DRAIN: Duration = Duration::from_secs(1);
 const KILL_STEP: Duration = Duration::from_millis(50);
 const KILL_STEPS: u64 = 200;
 const WATCH_EVERY: Duration = Duration::from_millis(200);
+const COUNT_EVERY: Duration = Duration::from_millis(20);
 const CONTROL_BYTES: u64 = 4096;
 
 /// Everything inside is gone already; bubblewrap itself has only to be collected.
@@ -131,6 +144,46 @@ fn started(control: &str) -> bool {
     control.lines().any(|line| line == STARTED)
 }
 
+/// How many processes and threads were left when the command ended, process 1 among them.
+fn left_behind(control: &str) -> u64 {
+    let counts = control.lines().filter_map(|line| line.strip_prefix(LEFT)?.parse().ok());
+    counts.max().unwrap_or(0)
+}
+
+/// What programs write when the kernel refuses them memory. A refused allocation leaves no trace that can be
+/// seen from outside, so only their own last words tell it from any other failure.
+const NO_MEMORY: [&str; 7] = [
+    "MemoryError",
+    "Cannot allocate memory",
+    "memory exhausted",
+    "out of memory",
+    "OutOfMemoryError",
+    "std::bad_alloc",
+    "memory allocation of ",
+];
+
+fn says_no_memory(words: &str) -> bool {
+    NO_MEMORY.iter().any(|sign| words.contains(sign))
+}
+
+/// What the shells write when the kernel refuses them a process: dash, then bash. The command may go on and
+/// end well all the same, after the crowd is gone.
+fn says_no_process(words: &str) -> bool {
+    words.lines().any(|line| {
+        line.ends_with(": Cannot fork")
+            || (line.contains("fork: ") && line.ends_with("Resource temporarily unavailable"))
+    })
+}
+
+/// The last three lines of an output, of at most 1 KiB.
+fn tail_lines(output: &[u8]) -> String {
+    let end = output.get(output.len().saturating_sub(1024)..).unwrap_or_default();
+    let text = String::from_utf8_lossy(end);
+    let mut lines: Vec<&str> = text.lines().rev().filter(|line| !line.trim().is_empty()).take(3).collect();
+    lines.reverse();
+    lines.join("\n")
+}
+
 fn first_line(control: &str, status: ExitStatus) -> String {
     match control.lines().find(|line| !line.trim().is_empty()) {
         Some(line) => line.trim().to_owned(),
@@ -175,6 +228,9 @@ struct Watch {
     device: u64,
     disk_bound_bytes: u64,
     memory_bound_bytes: u64,
+    memory_short_bytes: u64,
+    memory_was_short: AtomicBool,
+    processes_bound: u64,
 }
 
 impl Watch {
@@ -193,7 +249,28 @@ impl Watch {
             device,
             disk_bound_bytes: before.saturating_add(limits.disk_bytes),
             memory_bound_bytes: limits.memory_bytes,
+            memory_short_bytes: limits.memory_short_bytes(),
+            memory_was_short: AtomicBool::new(false),
+            processes_bound: limits.processes_watched(),
         })
+    }
+
+    /// Whether the memory in use was once close to its bound.
+    fn memory_was_short(&self) -> bool {
+        self.memory_was_short.load(Ordering::Relaxed)
+    }
+
+    /// Resolves when there are too many processes; otherwise never. It looks often, and at nothing else: a
+    /// crowd whose forks are refused may be gone a moment later.
+    async fn crowded(&self, monitor: Option<u32>) {
+        let Some(monitor) = monitor else { return std::future::pending().await };
+        loop {
+            sleep(COUNT_EVERY).await;
+            let counted = tokio::task::spawn_blocking(move || usage::processes_below(monitor)).await;
+            if counted.is_ok_and(|processes| processes >= self.processes_bound) {
+                return;
+            }
+        }
     }
 
     /// Resolves when a bound is passed; otherwise never.
@@ -213,6 +290,9 @@ impl Watch {
             }
             if held.memory_bytes > self.memory_bound_bytes {
                 return Exit::MemoryExceeded;
+            }
+            if held.memory_bytes >= self.memory_short_bytes {
+                self.memory_was_short.store(true, Ordering::Relaxed);
             }
         }
     }

@@ -41,7 +41,7 @@ pub(crate) struct Held {
 pub(crate) fn held_below(monitor: u32, workspace_device: u64) -> Held {
     let mut held = Held::default();
     let mut nameless = BTreeSet::new();
-    for (pid, memory_bytes) in descendants(monitor) {
+    for Process { pid, memory_bytes } in descendants(monitor) {
         held.memory_bytes = held.memory_bytes.saturating_add(memory_bytes);
         let Ok(open) = fs::read_dir(format!("/proc/{pid}/fd")) else {
             continue;
@@ -66,8 +66,30 @@ pub(crate) fn children(of: u32) -> Vec<i32> {
         .unwrap_or_default()
 }
 
-fn descendants(of: u32) -> Vec<(u32, u64)> {
-    let mut by_parent: BTreeMap<u32, Vec<(u32, u64)>> = BTreeMap::new();
+/// Processes below one process, with their threads. Cheap for few: it reads nothing but their own entries.
+pub(crate) fn processes_below(monitor: u32) -> u64 {
+    let mut count = 0;
+    let mut next: Vec<i32> = children(monitor);
+    while let Some(pid) = next.pop() {
+        let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
+            continue;
+        };
+        for thread in threads.filter_map(Result::ok) {
+            count += 1;
+            let below = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+            next.extend(below.split_whitespace().filter_map(|pid| pid.parse::<i32>().ok()));
+        }
+    }
+    count
+}
+
+struct Process {
+    pid: u32,
+    memory_bytes: u64,
+}
+
+fn descendants(of: u32) -> Vec<Process> {
+    let mut by_parent: BTreeMap<u32, Vec<Process>> = BTreeMap::new();
     let Ok(processes) = fs::read_dir("/proc") else {
         return Vec::new();
     };
@@ -83,14 +105,14 @@ fn descendants(of: u32) -> Vec<(u32, u64)> {
             line.split_whitespace().next()?.parse::<u64>().ok()
         };
         if let Some(parent) = field("PPid:").and_then(|parent| u32::try_from(parent).ok()) {
-            let kib = field("RssAnon:").unwrap_or(0);
-            by_parent.entry(parent).or_default().push((pid, kib.saturating_mul(1024)));
+            let memory_bytes = field("RssAnon:").unwrap_or(0).saturating_mul(1024);
+            by_parent.entry(parent).or_default().push(Process { pid, memory_bytes });
         }
     }
     let mut found = Vec::new();
     let mut next = by_parent.remove(&of).unwrap_or_default();
     while let Some(process) = next.pop() {
-        next.extend(by_parent.remove(&process.0).unwrap_or_default());
+        next.extend(by_parent.remove(&process.pid).unwrap_or_default());
         found.push(process);
     }
     found

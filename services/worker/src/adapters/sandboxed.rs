@@ -51,6 +51,9 @@ impl Commands for Sandboxed {
             Exit::OutputExceeded => format!("its output passed {} bytes", limits.output_bytes),
             Exit::DiskExceeded => format!("it added more than {} bytes to the disk", limits.disk_bytes),
             Exit::MemoryExceeded => format!("it used more than {} bytes of memory", limits.memory_bytes),
+            Exit::ProcessesExceeded => {
+                format!("it had as many processes as it may have at once ({})", limits.processes)
+            }
             // The kernel's answers to RLIMIT_CPU and RLIMIT_FSIZE.
             Exit::Signal(24) => format!("it used more than {} s of processor time", limits.cpu_seconds),
             Exit::Signal(25) => format!("it wrote a file of more than {} bytes", limits.file_size_bytes),
