@@ -12,6 +12,7 @@ mod limits;
 mod probe;
 mod profile;
 mod sandbox;
+mod scratch;
 mod supervise;
 mod tree;
 mod usage;

@@ -6,11 +6,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 use std::process::Stdio;
 
-use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::error::SandboxError;
 use crate::sandbox::{CommandSpec, Config, RunAs};
+use crate::scratch::Scratch;
 use crate::workspace::Lent;
 
 /// Where the workspace is mounted.
@@ -50,7 +50,7 @@ pub(crate) fn build(
     config: &Config,
     spec: &CommandSpec,
     lent: &Lent,
-) -> Result<(Command, TempDir), SandboxError> {
+) -> Result<(Command, Scratch), SandboxError> {
     check(spec)?;
     let support = support_files(&config.scratch)?;
     let mut sources = Sources::new(support.path(), lent.run_as());
@@ -158,15 +158,12 @@ const ETC: [(&str, &str); 4] = [
 ];
 
 /// The few files of the sandbox's `/etc`, and the mount point of the staging area.
-fn support_files(scratch: &Path) -> Result<TempDir, SandboxError> {
+fn support_files(scratch: &Path) -> Result<Scratch, SandboxError> {
     let create = || {
-        let open = || fs::Permissions::from_mode(0o755);
-        let directory =
-            tempfile::Builder::new().prefix("millrace-sandbox-").permissions(open()).tempdir_in(scratch)?;
+        let directory = Scratch::create(scratch)?;
         fs::create_dir(directory.path().join("mounts"))?;
-        // The mode above passes through the umask; this one does not.
-        fs::set_permissions(directory.path(), open())?;
-        fs::set_permissions(directory.path().join("mounts"), open())?;
+        // A mode given at creation passes through the umask; this one does not.
+        fs::set_permissions(directory.path().join("mounts"), fs::Permissions::from_mode(0o755))?;
         for (name, text) in ETC {
             let file = directory.path().join(name);
             fs::write(&file, text)?;

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::error::{SandboxError, SandboxUnavailable};
 use crate::limits::Limits;
 use crate::workspace::Lent;
-use crate::{probe, profile, supervise};
+use crate::{probe, profile, scratch, supervise};
 
 /// A sandbox that has proved each of its denials on this machine. Only [`Sandbox::probe`] makes one.
 #[derive(Debug, Clone)]
@@ -114,12 +114,15 @@ pub struct Finished {
 
 impl Sandbox {
     /// Checks the tools and proves each denial (network, writes outside, `.git`, processes, privileges) with
-    /// one short command.
+    /// one short command. Sweeps away what killed processes left in the scratch directory.
     ///
     /// # Errors
     /// The first thing that is missing or not denied, with its fix.
     pub async fn probe(config: Config) -> Result<Self, SandboxUnavailable> {
         let sandbox = Self { config };
+        let scratch = sandbox.config.scratch.clone();
+        // What it does not get to stays for the next start.
+        let _swept = tokio::task::spawn_blocking(move || scratch::sweep(&scratch)).await;
         probe::prove(&sandbox).await?;
         Ok(sandbox)
     }

@@ -109,3 +109,14 @@ async fn commands_as_root_are_refused() {
     let config = Config { run_as: RunAs { uid: 0, gid: 0 }, ..Config::default() };
     assert!(refusal(config).await.reason.contains("run as root"));
 }
+
+#[tokio::test]
+async fn what_a_killed_process_left_is_swept_away_at_start() {
+    let scratch = tempfile::tempdir().unwrap();
+    fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let left = scratch.path().join("millrace-sandbox-left");
+    fs::create_dir(&left).unwrap();
+    fs::write(left.join("lock"), "").unwrap();
+    Sandbox::probe(Config { scratch: scratch.path().to_owned(), ..Config::default() }).await.unwrap();
+    assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0);
+}
