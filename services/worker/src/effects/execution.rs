@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use millrace_events::v1::{ExecutionFailed, Failure, TaskRef, WorkOrder, WorkOrderKind};
+use millrace_events::v1::{ExecutionFailed, Failure, ModelCallRecord, TaskRef, WorkOrder, WorkOrderKind};
 use millrace_events::{Code, DispatcherEvent, Event, Log, Service, WorkerEvent};
 use millrace_runtime::host::Fault;
 use millrace_runtime::lease::{self, Holder, Lease, Lost};
@@ -14,7 +14,7 @@ use tracing::Instrument as _;
 use super::evidence::{Gathered, millis};
 use super::failures::{Step, Stop, stage};
 use super::job::{Job, blocking};
-use super::{WorkerService, change, check};
+use super::{WorkerService, change, check, prompts};
 use crate::adapters::{prepare, remove};
 use crate::domain::{Execute, Input};
 
@@ -79,7 +79,7 @@ impl WorkerService {
         tracing::info!(order = order.id, code = failure.code_name(), message = failure.message, "failed");
         let event = ExecutionFailed {
             worker: self.decider.worker.clone(),
-            failure: Some(located(failure, order.kind())),
+            failure: Some(located(asked(failure, &gathered.calls), order.kind())),
             evidence: gathered.evidence,
             calls: gathered.calls,
             duration_ms: millis(self.context.clock.now().since(started)),
@@ -256,6 +256,14 @@ fn work_span(execute: &Execute) -> tracing::Span {
         { attribute::TASK_ATTEMPT } = task.map_or(0, |task| task.attempt),
         { attribute::REPOSITORY_ID } = task.map_or("", |task| task.repository.as_str()),
     )
+}
+
+/// Names the model that was asked last and the version of what it was asked, by which failures are grouped.
+fn asked(failure: Failure, calls: &[ModelCallRecord]) -> Failure {
+    match calls.last() {
+        Some(call) => failure.with("model", &call.model).with("prompt_version", prompts::version(&call.role)),
+        None => failure,
+    }
 }
 
 fn located(failure: Failure, kind: WorkOrderKind) -> Failure {

@@ -28,6 +28,10 @@ async fn s2_g8a_the_limit_kills_the_command_fails_the_order_and_frees_the_lease(
     assert!(!alive(&mark), "no process of it is left");
     assert!(failure.message.contains("3000 ms"), "{}", failure.message);
     assert_eq!(event.calls.len(), 2, "what was done until then is recorded");
+    // The failure analyzer groups by these.
+    let fact = |name: &str| failure.context[name].as_str();
+    assert_eq!(fact("model"), event.calls[1].model);
+    assert!(fact("prompt_version").starts_with("implementer-"), "{failure:?}");
     assert!(!world.lease_is_alive(&order.id).await);
     let folder = world.work_folder("w1");
     assert_eq!(std::fs::read_dir(folder).unwrap().count(), 1, "only the lock is left");
