@@ -3,6 +3,7 @@
 mod at_work;
 mod clean_up;
 mod deploy;
+mod holds;
 mod merge;
 mod open;
 mod profile;
@@ -28,6 +29,7 @@ use millrace_runtime::host::{EffectContext, Fault, Hosted, Incoming, Received};
 use millrace_runtime::log_reader::LogReader;
 
 use at_work::AtWork;
+pub use holds::Holds;
 
 use crate::domain::{Deployer, Effect, End, Input, Merge};
 use crate::ports::{SiteError, Sites, TargetError};
@@ -51,10 +53,14 @@ pub struct World {
     pub clock: Arc<dyn Clock>,
     /// For bundles on their way to the forge.
     pub directory: PathBuf,
-    /// A healthy release may report another commit for so long.
+    /// A healthy release may report another commit for so long, and one that runs already is looked at for so
+    /// long at least.
     pub wrong_sha_grace: Duration,
-    /// A release must be verified within this after its merge; a rollback within this after its start.
+    /// A release must be verified within this after its merge, or after its start if that was later; a
+    /// rollback within this after its start.
     pub deployment: Duration,
+    /// What was found about held targets.
+    pub holds: Holds,
 }
 
 /// The deployer as the runtime hosts it.
@@ -112,9 +118,10 @@ impl Hosted for DeployerService {
         match effect {
             Effect::OpenPullRequest { execution, position, previous } => {
                 let execution = open::Execution { event: execution, position, previous: *previous };
-                world.open(execution, &context.key).await.map(Some)
+                world.open(execution, &context.key).await
             }
             Effect::Merge(passed) => world.merge(passed, context).await.map(Some),
+            Effect::FindMerge(passed) => world.find_merge(passed).await,
             Effect::Deploy(merge) => world.deploy(merge, &context.key).await,
             Effect::RollBack { merge, failure } => world.roll_back(merge, failure, context).await,
             Effect::FreeTarget { task, release } => {
@@ -152,7 +159,7 @@ impl Hosted for DeployerService {
                 };
                 rollback_failed(merge, failed)
             }
-            Effect::FreeTarget { .. } | Effect::CleanUp { .. } => return None,
+            Effect::FindMerge(_) | Effect::FreeTarget { .. } | Effect::CleanUp { .. } => return None,
         };
         Some(Input::found(event))
     }

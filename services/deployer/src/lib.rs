@@ -18,7 +18,7 @@ use millrace_runtime::settings::{Settings, SettingsError};
 
 use adapters::sites::ConfiguredSites;
 use config::Config;
-use effects::{DeployerService, World};
+use effects::{DeployerService, Holds, World};
 use target_book::TargetBook;
 
 /// Inputs of one log in flight at most. A release holds one from its merge to its verdict.
@@ -44,6 +44,7 @@ pub async fn run(context: ServiceContext) -> Result<(), ServiceError> {
         directory: config.directory,
         wrong_sha_grace: config.wrong_sha_grace,
         deployment: context.settings.limits.deployment,
+        holds: Holds::default(),
     };
     Ok(context.host(DeployerService::new(world), CONCURRENCY).await?)
 }

@@ -5,6 +5,7 @@ mod all {
     mod app;
     mod merging;
     mod opening;
+    mod outage;
     mod process_target;
     mod releasing;
     mod scripted_target;

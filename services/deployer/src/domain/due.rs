@@ -44,8 +44,12 @@ fn for_verdict(deployment: Duration, state: &Release, passed: &ValidationPassed)
         return owed;
     }
     let answered = passed.pull_request.as_ref().is_none_or(|pull_request| attempt.is_refused(pull_request));
-    if attempt.opened.is_none() || answered || state.is_stopped(&task) || state.is_superseded(&task) {
-        return vec![Due::Effect(Effect::FreeTarget { task, release: None })];
+    let free = Due::Effect(Effect::FreeTarget { task: task.clone(), release: None });
+    if attempt.opened.is_none() || answered || state.is_superseded(&task) {
+        return vec![free];
+    }
+    if state.is_stopped(&task) {
+        return vec![free, Due::Effect(Effect::FindMerge(Box::new(passed.clone())))];
     }
     vec![Due::Effect(Effect::Merge(Box::new(passed.clone())))]
 }

@@ -64,6 +64,8 @@ pub enum Effect {
     },
     /// Take the target, look at the pull request again, and merge it.
     Merge(Box<ValidationPassed>),
+    /// The attempt was stopped: look whether it was merged right before, and record that.
+    FindMerge(Box<ValidationPassed>),
     /// Roll the merge out and watch until it is verified or has failed.
     Deploy(Box<Merge>),
     /// Bring the release before back, refuse the commit from now on, and take it out of the base branch.
@@ -115,7 +117,7 @@ impl Effect {
     pub fn task(&self) -> TaskRef {
         match self {
             Self::OpenPullRequest { execution, .. } => execution.task.clone().unwrap_or_default(),
-            Self::Merge(passed) => passed.task.clone().unwrap_or_default(),
+            Self::Merge(passed) | Self::FindMerge(passed) => passed.task.clone().unwrap_or_default(),
             Self::Deploy(merge) | Self::RollBack { merge, .. } => merge.task.clone(),
             Self::FreeTarget { task, .. } | Self::CleanUp { task, .. } => task.clone(),
         }

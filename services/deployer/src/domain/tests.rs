@@ -114,6 +114,7 @@ fn due(scenario: &Scenario<'_, Deployer>, input: &Input) -> Vec<&'static str> {
             Due::Deadline(_) => "deadline",
             Due::Effect(Effect::OpenPullRequest { .. }) => "open",
             Due::Effect(Effect::Merge(_)) => "merge",
+            Due::Effect(Effect::FindMerge(_)) => "find merge",
             Due::Effect(Effect::Deploy(_)) => "deploy",
             Due::Effect(Effect::RollBack { .. }) => "roll back",
             Due::Effect(Effect::FreeTarget { .. }) => "free",
@@ -213,7 +214,8 @@ fn a_cancel_stops_once_and_for_the_whole_run() {
     };
     assert_eq!(event.stage, "pr_opened");
     assert!(scenario.when(&cancelled(task(1, 2))).is_nothing());
-    assert_eq!(due(&scenario, &passed(task(1, 1), "b1")), ["free"]);
+    // The target is free whatever the forge says of a merge that nobody recorded.
+    assert_eq!(due(&scenario, &passed(task(1, 1), "b1")), ["free", "find merge"]);
     assert_eq!(due(&scenario, &executed(task(1, 2))), ["clean up"]);
     assert!(scenario.when(&Input::found(opened(task(1, 2)))).is_nothing());
     assert_eq!(due(&scenario, &executed(task(2, 1))), ["open"], "the next run goes on");
@@ -227,6 +229,13 @@ fn the_merge_is_the_point_of_no_return() {
     let owed = scenario.due(&cancelled(task(1, 1)));
     let Due::Effect(Effect::CleanUp { frees_target, .. }) = &owed[0] else { panic!("{owed:?}") };
     assert!(!frees_target, "its release still has the target");
+    assert_eq!(due(&scenario, &passed(task(1, 1), "b1")), ["deadline", "deploy"]);
+}
+
+#[test]
+fn a_merge_that_is_found_after_a_stop_is_released_as_any_other() {
+    let mut scenario = given(&DEPLOYER).event(opened(task(1, 1))).event(stopped(task(1, 1)));
+    scenario.when(&Input::found(merged())).event();
     assert_eq!(due(&scenario, &passed(task(1, 1), "b1")), ["deadline", "deploy"]);
 }
 

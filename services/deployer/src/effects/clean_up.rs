@@ -17,6 +17,12 @@ impl World {
         reason: &str,
         frees_target: bool,
     ) -> Result<(), Fault> {
+        // First, so that a forge that does not do what it is asked keeps no target.
+        if frees_target && !task.target.is_empty() {
+            let is_holder =
+                |holder: &crate::target_book::Owner| holder.task == task.task && holder.run == task.run;
+            self.targets.free(&task.target, is_holder, None).await?;
+        }
         match self.sites.repository(&task.repository).await {
             Ok(site) => {
                 for attempt in 1..=task.attempt.min(MAX_ATTEMPTS) {
@@ -27,11 +33,6 @@ impl World {
             // Nothing of it can be on a forge that was never configured.
             Err(SiteError::Unknown { .. }) => {}
             Err(error) => return Err(site_fault(error)),
-        }
-        if frees_target && !task.target.is_empty() {
-            let is_holder =
-                |holder: &crate::target_book::Owner| holder.task == task.task && holder.run == task.run;
-            self.targets.free(&task.target, is_holder, None).await?;
         }
         Ok(())
     }

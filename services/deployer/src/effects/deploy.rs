@@ -6,7 +6,7 @@ use millrace_runtime::host::Fault;
 
 use super::{SOURCE, World, deployment_failed, site_fault, target_fault};
 use crate::domain::{Input, Merge};
-use crate::ports::{ReleaseRequest, TargetError};
+use crate::ports::{ReleaseRequest, RolledOut, TargetError};
 
 impl World {
     pub(super) async fn deploy(&self, merge: &Merge, key: &Key) -> Result<Option<Input>, Fault> {
@@ -24,17 +24,18 @@ impl World {
         }
         let site = self.sites.repository(&task.repository).await.map_err(site_fault)?;
         let target = self.sites.target(&task.target).await.map_err(site_fault)?;
-        let deadline = merge.at + self.deployment;
-        // Past the deadline nothing is started any more; what runs by then may still be it.
-        if self.clock.now() < deadline {
-            match target.roll_out(&ReleaseRequest { commit: merge.commit.clone() }).await {
-                Ok(_) => {}
-                Err(error @ TargetError::StartExited { .. }) => {
-                    return Ok(Some(failed(merge, error.to_string())));
-                }
-                Err(error) => return Err(target_fault(error, Code::DeploymentFailed)),
+        // Past the deadline too: that no deployer was there says nothing about the release.
+        let deadline = match target.roll_out(&ReleaseRequest { commit: merge.commit.clone() }).await {
+            // The limit is the release's own: it counts from its start.
+            Ok(RolledOut { started: true, .. }) => self.clock.now() + self.deployment,
+            Ok(RolledOut { started: false, .. }) => {
+                (merge.at + self.deployment).max(self.clock.now() + self.wrong_sha_grace)
             }
-        }
+            Err(error @ TargetError::StartExited { .. }) => {
+                return Ok(Some(failed(merge, error.to_string())));
+            }
+            Err(error) => return Err(target_fault(error, Code::DeploymentFailed)),
+        };
         let seen = match self.watch(site.forge.as_ref(), target.as_ref(), &merge.commit, deadline).await? {
             Ok(seen) => seen,
             Err(failure) => return Ok(Some(Input::found(deployment_failed(merge, failure)))),

@@ -5,10 +5,11 @@ use millrace_events::v1::{Failure, MergeCompleted, MergeFailed, PullRequest, Tas
 use millrace_forge::{ForgeError, MergeRequest, State};
 use millrace_runtime::host::{EffectContext, Fault};
 
+use super::holds::Question;
 use super::{SOURCE, World, forge_fault, site_fault, stopped};
 use crate::domain::Input;
 use crate::ports::{Site, SiteError};
-use crate::target_book::TargetEntry;
+use crate::target_book::{Owner, TargetEntry};
 
 impl World {
     pub(super) async fn merge(
@@ -18,15 +19,12 @@ impl World {
     ) -> Result<Input, Fault> {
         let task = passed.task.clone().unwrap_or_default();
         let validated = passed.pull_request.clone().unwrap_or_default();
-        if let Some(reason) = self.is_over(&context.key, &task, None).await? {
-            return Ok(stopped(&task, "merging", reason));
+        if let Some(reason) = self.is_over(&context.key, &task).await? {
+            let merged = self.find_merge(passed).await?;
+            return Ok(merged.unwrap_or_else(|| stopped(&task, "merging", reason)));
         }
         let site = self.sites.repository(&task.repository).await.map_err(site_fault)?;
-        let entry = match self.take_target(&task).await? {
-            Ok(entry) => entry,
-            Err(busy) => return Ok(busy),
-        };
-        if let Some(busy) = held(&site, &task, &entry).await? {
+        if let Some(busy) = self.take_free_target(&site, &task).await? {
             return Ok(busy);
         }
         let shown = site.forge.pull_request(validated.number).await.map_err(forge_is_silent)?;
@@ -57,6 +55,80 @@ impl World {
         }
     }
 
+    /// A merge that was made before the run ended, and not recorded any more. `None`: there is none.
+    pub(super) async fn find_merge(&self, passed: &ValidationPassed) -> Result<Option<Input>, Fault> {
+        let task = passed.task.clone().unwrap_or_default();
+        let validated = passed.pull_request.clone().unwrap_or_default();
+        let site = match self.sites.repository(&task.repository).await {
+            Ok(site) => site,
+            Err(SiteError::Unknown { .. }) => return Ok(None),
+            Err(error) => return Err(site_fault(error)),
+        };
+        let shown = site.forge.pull_request(validated.number).await.map_err(forge_is_silent)?;
+        let merged = shown
+            .filter(|shown| shown.state == State::Merged && shown.head_sha == validated.head)
+            .and_then(|shown| shown.merge_commit);
+        Ok(merged.map(|merge_commit| {
+            let pull_request = Some(validated);
+            Input::found(MergeCompleted { task: Some(task), pull_request, merge_commit })
+        }))
+    }
+
+    /// Takes the target for a merge, if nothing is known that holds it: who waits for others owns no target.
+    /// `Some`: what it waits for.
+    async fn take_free_target(&self, site: &Site, task: &TaskRef) -> Result<Option<Input>, Fault> {
+        let mut looked = Vec::new();
+        if let Some(entry) = self.targets.entry(&task.target).await? {
+            let owner = task.into();
+            if let Some(other) = entry.owner.as_ref().filter(|other| **other != owner) {
+                return Ok(Some(belongs_to(task, other)));
+            }
+            if let Some(busy) = self.held(site, task, &entry).await? {
+                self.targets.free(&task.target, |holder| *holder == owner, None).await?;
+                return Ok(Some(busy));
+            }
+            looked = entry.refused;
+        }
+        let entry = match self.take_target(task).await? {
+            Ok(entry) => entry,
+            Err(busy) => return Ok(Some(busy)),
+        };
+        // Another release may have come and gone in between.
+        let busy = if entry.refused == looked { None } else { self.held(site, task, &entry).await? };
+        if busy.is_some() {
+            let owner = task.into();
+            self.targets.free(&task.target, |holder| *holder == owner, None).await?;
+        }
+        Ok(busy)
+    }
+
+    /// After a rollback the target is held until the base branch does not contain the refused change any
+    /// more: else the next release would bring it back.
+    async fn held(&self, site: &Site, task: &TaskRef, entry: &TargetEntry) -> Result<Option<Input>, Fault> {
+        if entry.refused.is_empty() {
+            return Ok(None);
+        }
+        let head = site.forge.branch_head(&site.base_branch).await.map_err(forge_is_silent)?;
+        let Some(base) = head else { return Ok(None) };
+        let question = Question { base, refused: entry.refused.clone() };
+        let found = match self.holds.answer(&task.target, &question) {
+            Some(known) => known,
+            None => {
+                let found = not_reverted(site, &question).await?;
+                self.holds.remember(&task.target, question, found.clone());
+                found
+            }
+        };
+        Ok(found.map(|refused| {
+            tracing::warn!(task = task.task, target = task.target, refused, "held until it is reverted");
+            let reason = format!(
+                "target {} is held: {} still contains {refused}, which was rolled back; revert it",
+                task.target, site.base_branch
+            );
+            Input::TargetBusy { task: task.clone(), reason }
+        }))
+    }
+
     /// Takes the target for this attempt. `Err` inside: it belongs to another until its verdict.
     pub(super) async fn take_target(&self, task: &TaskRef) -> Result<Result<TargetEntry, Input>, Fault> {
         let target = self.sites.target(&task.target).await.map_err(|error| match &error {
@@ -74,35 +146,29 @@ impl World {
                 current.filter(|record| record.pid.is_some()).map(|record| record.commit).unwrap_or_default()
             }
         };
-        Ok(self.targets.take(&task.target, &task.into(), &release).await?.map_err(|owner| {
-            let reason = format!(
-                "target {} belongs to the release of {} (attempt {}.{})",
-                task.target, owner.task, owner.run, owner.attempt
-            );
-            Input::TargetBusy { task: task.clone(), reason }
-        }))
+        let taken = self.targets.take(&task.target, &task.into(), &release).await?;
+        Ok(taken.map_err(|owner| belongs_to(task, &owner)))
     }
 }
 
-/// After a rollback the target is held until the base branch does not contain the refused change any more:
-/// else the next release would bring it back.
-async fn held(site: &Site, task: &TaskRef, entry: &TargetEntry) -> Result<Option<Input>, Fault> {
-    let forge = &site.forge;
-    let Some(base) = forge.branch_head(&site.base_branch).await.map_err(forge_is_silent)? else {
-        return Ok(None);
-    };
-    for refused in &entry.refused {
-        let contained = match forge.is_ancestor(refused, &base).await {
+fn belongs_to(task: &TaskRef, owner: &Owner) -> Input {
+    let reason = format!(
+        "target {} belongs to the release of {} (attempt {}.{})",
+        task.target, owner.task, owner.run, owner.attempt
+    );
+    Input::TargetBusy { task: task.clone(), reason }
+}
+
+/// The first refused commit that the base contains and nothing has reverted.
+async fn not_reverted(site: &Site, question: &Question) -> Result<Option<String>, Fault> {
+    let (forge, base) = (&site.forge, &question.base);
+    for refused in &question.refused {
+        let contained = match forge.is_ancestor(refused, base).await {
             Err(ForgeError::CommitNotFound { .. }) => false,
             answer => answer.map_err(forge_is_silent)?,
         };
-        if contained && forge.reverted_by(refused, &base).await.map_err(forge_is_silent)?.is_none() {
-            tracing::warn!(task = task.task, target = task.target, refused, "held until it is reverted");
-            let reason = format!(
-                "target {} is held: {} still contains {refused}, which was rolled back; revert it",
-                task.target, site.base_branch
-            );
-            return Ok(Some(Input::TargetBusy { task: task.clone(), reason }));
+        if contained && forge.reverted_by(refused, base).await.map_err(forge_is_silent)?.is_none() {
+            return Ok(Some(refused.clone()));
         }
     }
     Ok(None)

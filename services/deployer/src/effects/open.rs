@@ -21,11 +21,17 @@ pub(super) struct Execution<'a> {
 }
 
 impl World {
-    pub(super) async fn open(&self, execution: Execution<'_>, key: &Key) -> Result<Input, Fault> {
+    /// `Ok(None)`: the work order had expired. The attempt goes on with another one.
+    pub(super) async fn open(&self, execution: Execution<'_>, key: &Key) -> Result<Option<Input>, Fault> {
         let event = execution.event;
         let task = event.task.clone().unwrap_or_default();
-        if let Some(reason) = self.is_over(key, &task, Some(&event.order)).await? {
-            return Ok(stopped(&task, "pr_opened", reason));
+        if let Some(reason) = self.is_over(key, &task).await? {
+            return Ok(Some(stopped(&task, "pr_opened", reason)));
+        }
+        // Asked before anything is published: from then on the branch is the attempt's, and its only one.
+        if self.has_expired(key, &event.order).await? {
+            tracing::info!(order = event.order, "the work order had expired; its change is left alone");
+            return Ok(None);
         }
         if event.branch != branch_of(&task) {
             let message = format!(
@@ -45,12 +51,12 @@ impl World {
                 let failure =
                     Failure::new(Code::ChecksFailed, message).from_source(SOURCE).at_stage("pr_opened");
                 let failed = PullRequestFailed { task: Some(task), failure: Some(failure) };
-                return Ok(Input::found(failed));
+                return Ok(Some(Input::found(failed)));
             }
         };
         // It may have ended meanwhile; what was opened is then closed with the rest of the run.
-        if let Some(reason) = self.is_over(key, &task, Some(&event.order)).await? {
-            return Ok(stopped(&task, "pr_opened", reason));
+        if let Some(reason) = self.is_over(key, &task).await? {
+            return Ok(Some(stopped(&task, "pr_opened", reason)));
         }
         if let Some(previous) = execution.previous {
             replace(forge, previous, shown.number).await?;
@@ -70,7 +76,7 @@ impl World {
             implementer: event.worker.clone(),
             execution: execution.position.to_owned(),
         };
-        Ok(Input::found(opened))
+        Ok(Some(Input::found(opened)))
     }
 
     /// Publishes the bundle's commit as the attempt's own branch, which has one writer ever.

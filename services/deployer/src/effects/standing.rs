@@ -7,20 +7,28 @@ use millrace_runtime::host::Fault;
 use super::World;
 
 impl World {
-    /// Why nothing more may be done for this attempt; `None`: it goes on. `order`: the work order that it
-    /// comes from, whose expiry counts too.
-    pub(super) async fn is_over(
-        &self,
-        key: &Key,
-        task: &TaskRef,
-        order: Option<&str>,
-    ) -> Result<Option<String>, Fault> {
-        let events = self.logs.events(Log::Dispatcher, key).await?;
-        let events = events.into_iter().filter_map(|logged| match logged.event {
+    /// Why nothing more may be done for this attempt; `None`: it goes on.
+    pub(super) async fn is_over(&self, key: &Key, task: &TaskRef) -> Result<Option<String>, Fault> {
+        Ok(standing(self.dispatched(key).await?.iter(), task))
+    }
+
+    /// Whether the work order has expired: what came of it counts for nothing, and the same attempt may get
+    /// another order.
+    pub(super) async fn has_expired(&self, key: &Key, order: &str) -> Result<bool, Fault> {
+        let is_expiry = |event: &DispatcherEvent| match event {
+            DispatcherEvent::WorkOrderExpired(event) => event.order == order,
+            _ => false,
+        };
+        Ok(self.dispatched(key).await?.iter().any(is_expiry))
+    }
+
+    async fn dispatched(&self, key: &Key) -> Result<Vec<DispatcherEvent>, Fault> {
+        let events = self.logs.events(Log::Dispatcher, key).await?.into_iter();
+        let events = events.filter_map(|logged| match logged.event {
             Event::Dispatcher(event) => Some(event),
             _ => None,
         });
-        Ok(standing(events, task, order))
+        Ok(events.collect())
     }
 
     /// What the deployer's own log says about a release by now: another handler may have answered since the
@@ -54,22 +62,16 @@ pub(super) struct Answers {
     pub(super) rollback: bool,
 }
 
-fn standing(
-    events: impl Iterator<Item = DispatcherEvent>,
-    task: &TaskRef,
-    order: Option<&str>,
-) -> Option<String> {
+fn standing<'a>(events: impl Iterator<Item = &'a DispatcherEvent>, task: &TaskRef) -> Option<String> {
     let mut present = (0, 0);
     let mut ended = None;
-    let mut expired = false;
     for event in events {
         let named = event.task_ref().map_or((0, 0), |task| (task.run, task.attempt));
-        match &event {
+        match event {
             DispatcherEvent::TaskScheduled(_) | DispatcherEvent::WorkOrderIssued(_) => {
                 present = named;
                 ended = None;
             }
-            DispatcherEvent::WorkOrderExpired(event) => expired |= Some(event.order.as_str()) == order,
             DispatcherEvent::TaskCompleted(_) => ended = Some("is complete"),
             DispatcherEvent::TaskFailed(_) => ended = Some("has failed"),
             DispatcherEvent::TaskBlocked(_) => ended = Some("is blocked"),
@@ -84,8 +86,5 @@ fn standing(
     if present < (task.run, task.attempt) {
         return Some(format!("attempt {}.{} was never opened", task.run, task.attempt));
     }
-    if let Some(how) = ended {
-        return Some(format!("run {run} {how}"));
-    }
-    expired.then(|| format!("the work order {} had expired", order.unwrap_or_default()))
+    ended.map(|how| format!("run {run} {how}"))
 }

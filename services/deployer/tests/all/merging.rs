@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use millrace_events::DeployerEvent;
-use millrace_events::v1::{MergeCompleted, PullRequest, TaskBlocked, TaskRef, WorkOrderIssued};
+use millrace_events::v1::{
+    MergeCompleted, PullRequest, TaskBlocked, TaskCancelled, TaskRef, WorkOrderIssued,
+};
 use millrace_forge::MergeRequest;
 use millrace_runtime::clock::System;
 
@@ -179,4 +181,45 @@ async fn the_dispatcher_is_asked_whether_the_attempt_still_counts() {
     stage.passed(&blocked, &opened).await;
     stage.says(&blocked, &["PullRequestOpened", "StageStopped"]).await;
     assert_eq!(stage.base().await, before, "nothing is merged");
+}
+
+/// A merge that stands on the forge, by a deployer that died before it could say so.
+async fn merged_in_silence(stage: &mut Stage, one: &TaskRef) -> (PullRequest, String) {
+    let opened = stage.proposed(one, RED).await.pull_request.unwrap();
+    stage.kill();
+    let request = MergeRequest {
+        number: opened.number,
+        expected_head: opened.head.clone(),
+        expected_base: None,
+        message: "what the killed deployer wrote".to_owned(),
+        at: None,
+    };
+    let merged = stage.forge.merge(&request).await.unwrap();
+    (opened, merged.commit)
+}
+
+#[tokio::test]
+async fn a_merge_that_the_end_of_the_run_overtook_is_recorded_all_the_same() {
+    let mut stage = Stage::new().await;
+    let one = task("VTID-00001", 1, 1);
+    let (opened, commit) = merged_in_silence(&mut stage, &one).await;
+    stage.say(&one, TaskBlocked { task: Some(one.clone()), failure: None }).await;
+    stage.passed(&one, &opened).await;
+    stage.start();
+    stage.says(&one, &["PullRequestOpened", "MergeCompleted", "DeploymentVerified"]).await;
+    assert_eq!(stage.merge_commit(&one).await, commit);
+}
+
+#[tokio::test]
+async fn a_merge_that_a_cancel_overtook_is_recorded_all_the_same() {
+    let mut stage = Stage::new().await;
+    let one = task("VTID-00001", 1, 1);
+    let (opened, commit) = merged_in_silence(&mut stage, &one).await;
+    stage.say(&one, TaskCancelled { task: Some(one.clone()), ..TaskCancelled::default() }).await;
+    stage.start();
+    stage.says(&one, &["PullRequestOpened", "StageStopped"]).await;
+    stage.passed(&one, &opened).await;
+    stage.says(&one, &["PullRequestOpened", "StageStopped", "MergeCompleted", "DeploymentVerified"]).await;
+    assert_eq!(stage.merge_commit(&one).await, commit);
+    assert_eq!(stage.base().await, commit, "there is no second merge");
 }

@@ -1,13 +1,13 @@
 //! From a change to a pull request, and its end.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use millrace_deployer::ports::Target;
 use millrace_events::DeployerEvent;
 use millrace_events::v1::{
-    ExecutionCompleted, Failure, Outcome, TaskCancelled, TaskCompleted, TaskFailed, WorkOrderExpired,
-    WorkOrderIssued,
+    ExecutionCompleted, Failure, Outcome, TaskCancelled, TaskCompleted, TaskFailed, WorkOrder,
+    WorkOrderExpired, WorkOrderIssued,
 };
 use millrace_events::{Code, v1::TaskRef};
 use millrace_forge::State;
@@ -63,7 +63,7 @@ async fn the_same_change_again_opens_nothing_more() {
 #[tokio::test]
 async fn s2_g3a_a_pull_request_is_opened_only_when_the_forge_shows_it() {
     let mut stage = Stage::silent(Arc::new(System), None).await;
-    let shy = Arc::new(ShyForge { forge: stage.forge.clone(), shows: AtomicBool::new(false) });
+    let shy = Arc::new(ShyForge::new(stage.forge.clone(), false));
     stage.use_forge(shy.clone());
     stage.start();
     let one = task("VTID-01213", 1, 1);
@@ -125,9 +125,19 @@ async fn work_that_is_not_wanted_any_more_opens_nothing() {
         ..WorkOrderExpired::default()
     };
     stage.say(&one, expired).await;
-    stage.say(&one, change).await;
-    stage.says(&one, &["StageStopped"]).await;
-    assert_eq!(stage.forge.branch_head(&branch(&one)).await.unwrap(), None);
+    stage.say(&one, change.clone()).await;
+    // The same attempt has another order, which is not stopped with the first: its change is the one.
+    let again = WorkOrder { task: Some(one.clone()), ..WorkOrder::default() };
+    let issued =
+        WorkOrderIssued { task: Some(one.clone()), order: Some(again), ..WorkOrderIssued::default() };
+    stage.say(&one, issued).await;
+    let mut second = stage.change(&one, &[("page.css", "blue\nb\nc\n")]).await;
+    second.order = format!("{}/1.1/change/2", one.task);
+    stage.say(&one, second.clone()).await;
+    let opened = stage.opened(&one).await.pull_request.unwrap();
+    assert_eq!(opened.head, second.head);
+    assert_ne!(second.head, change.head);
+    assert_eq!(stage.names(&one).await, ["PullRequestOpened"]);
 
     // Nor does work that was never asked for.
     let unknown = task("VTID-09999", 1, 1);
@@ -237,4 +247,20 @@ async fn the_end_of_a_run_closes_what_is_open_and_deletes_its_branches() {
     let shown = stage.forge.pull_request(number.unwrap()).await.unwrap().unwrap();
     assert_eq!(shown.state, State::Merged);
     assert!(stage.target.current().await.unwrap().is_some(), "the release goes on");
+}
+
+#[tokio::test]
+async fn a_forge_that_breaks_at_the_end_of_a_run_keeps_no_target() {
+    let mut stage = Stage::silent(Arc::new(System), None).await;
+    let shy = Arc::new(ShyForge::new(stage.forge.clone(), true));
+    stage.use_forge(shy.clone());
+    stage.start();
+    let one = task("VTID-00001", 1, 1);
+    stage.proposed(&one, RED).await;
+    let taken = stage.book().take("web", &(&one).into(), "").await.unwrap();
+    assert!(taken.is_ok());
+    shy.broken.store(true, Ordering::SeqCst);
+    let failed = TaskFailed { task: Some(one.clone()), outcome: Outcome::Failed as i32, failure: None };
+    stage.say(&one, failed).await;
+    eventually!(SOON, "the target is free", stage.entry().await.owner.is_none());
 }

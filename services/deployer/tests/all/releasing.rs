@@ -1,17 +1,19 @@
 //! Releases, verdicts, rollbacks: one at a time per target.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use millrace_deployer::ports::{ReleaseRequest, Target as _};
 use millrace_events::DeployerEvent;
 use millrace_events::v1::{Failure, MergeCompleted, PullRequest, RollbackCompleted, TaskRef};
 use millrace_forge::MergeRequest;
-use millrace_runtime::clock::System;
+use millrace_runtime::clock::{Clock as _, System};
 use millrace_testkit::eventually;
 
 use super::app::Bench;
 use super::scripted_target::Behaviour;
+use super::shy_forge::ShyForge;
 use super::stage::{SOON, Stage, task};
 
 const RED: &[(&str, &str)] = &[("page.css", "red\nb\nc\n")];
@@ -155,7 +157,11 @@ async fn a_rollback_that_fails_says_so() {
 
 #[tokio::test]
 async fn after_a_rollback_that_could_not_be_reverted_the_target_is_held_until_somebody_does() {
-    let stage = Stage::on_manual_clock().await;
+    let mut stage = Stage::on_manual_clock().await;
+    stage.kill();
+    let forge = Arc::new(ShyForge::new(stage.forge.clone(), true));
+    stage.use_forge(forge.clone());
+    stage.start();
     stage.target.next_releases(Some(Behaviour::Sick));
     let one = task("VTID-00001", 1, 1);
     let opened = stage.proposed(&one, RED).await.pull_request.unwrap();
@@ -171,11 +177,15 @@ async fn after_a_rollback_that_could_not_be_reverted_the_target_is_held_until_so
     stage.target.next_releases(None);
     let two = task("VTID-00002", 1, 1);
     let mut second = stage.proposed(&two, &[("other.css", "two\n")]).await.pull_request.unwrap();
+    let (asked, searched) = (forge.heads.load(Ordering::SeqCst), forge.searches.load(Ordering::SeqCst));
     stage.passed(&two, &second).await;
-    eventually!(SOON, "the second task has the target, and is held", {
-        stage.manual.as_ref().unwrap().advance(Duration::from_millis(250));
-        stage.entry().await.owner.is_some_and(|owner| owner.task == two.task)
+    eventually!(SOON, "the second task asks again and again", {
+        stage.manual.as_ref().unwrap().advance(Duration::from_secs(1));
+        let owner = stage.entry().await.owner;
+        assert_eq!(owner, None, "who is held owns no target");
+        forge.heads.load(Ordering::SeqCst) > asked + 3
     });
+    assert_eq!(forge.searches.load(Ordering::SeqCst), searched + 1, "the same history is searched once");
     assert_eq!(stage.names(&two).await, ["PullRequestOpened"]);
     // By hand, with git's own words.
     let clone = stage.scratch.path().join("clones/person");
@@ -241,12 +251,37 @@ async fn s2_g6a_a_dead_deployers_release_ends_at_its_deadline() {
     let mut stage = Stage::on_manual_clock().await;
     let one = task("VTID-00001", 1, 1);
     let (_, commit) = merged_and_dead(&mut stage, &one).await;
+    stage.target.next_releases(Some(Behaviour::Silent));
+    // It was started before the deployer died, so its time is over.
+    let _ = stage.target.roll_out(&ReleaseRequest { commit: commit.clone() }).await.unwrap();
     stage.manual.as_ref().unwrap().advance(Duration::from_secs(601));
+    let back = stage.manual.as_ref().unwrap().now();
     stage.deadline_fires(&one, &commit).await;
     stage.start();
     stage.says(&one, &ROLLED_BACK).await;
     assert_eq!(rollback(&stage, &one).await.1.code_name(), "DEPLOYMENT_TIMEOUT");
-    assert_eq!(stage.target.calls(), ["stop"], "past the deadline nothing is started any more");
+    assert!(stage.manual.as_ref().unwrap().now().since(back) < Duration::from_secs(600));
+    assert_eq!(stage.target.calls(), [format!("roll out {commit}"), "stop".to_owned()]);
+}
+
+#[tokio::test]
+async fn a_release_that_nobody_was_there_to_start_is_started_late_and_has_its_whole_time() {
+    let mut stage = Stage::on_manual_clock().await;
+    let one = task("VTID-00001", 1, 1);
+    let (_, commit) = merged_and_dead(&mut stage, &one).await;
+    stage.manual.as_ref().unwrap().advance(Duration::from_secs(3_600));
+    stage.deadline_fires(&one, &commit).await;
+    // It needs a while until it is healthy.
+    stage.target.next_releases(Some(Behaviour::Sick));
+    stage.start();
+    eventually!(SOON, "it is started", stage.target.running() == Some(commit.clone()));
+    for _ in 0..60 {
+        stage.manual.as_ref().unwrap().advance(Duration::from_secs(5));
+        tokio::task::yield_now().await;
+    }
+    stage.target.forget(&commit);
+    stage.says(&one, &["PullRequestOpened", "MergeCompleted", "DeploymentVerified"]).await;
+    assert_eq!(stage.target.calls(), [format!("roll out {commit}")]);
 }
 
 #[tokio::test]

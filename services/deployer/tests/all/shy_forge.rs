@@ -1,8 +1,8 @@
-//! A forge that does not show its pull requests until it is told to.
+//! A forge that does not show its pull requests until it is told to, counts, and can break.
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use millrace_forge::{
@@ -12,6 +12,22 @@ use millrace_forge::{
 pub(crate) struct ShyForge {
     pub(crate) forge: Arc<dyn Forge>,
     pub(crate) shows: AtomicBool,
+    /// Nobody finds a pull request any more, for a reason that does not pass.
+    pub(crate) broken: AtomicBool,
+    pub(crate) heads: AtomicUsize,
+    pub(crate) searches: AtomicUsize,
+}
+
+impl ShyForge {
+    pub(crate) fn new(forge: Arc<dyn Forge>, shows: bool) -> Self {
+        Self {
+            forge,
+            shows: AtomicBool::new(shows),
+            broken: AtomicBool::new(false),
+            heads: AtomicUsize::new(0),
+            searches: AtomicUsize::new(0),
+        }
+    }
 }
 
 #[async_trait]
@@ -23,6 +39,9 @@ impl Forge for ShyForge {
         self.forge.push_bundle(branch, bundle, head_sha).await
     }
     async fn find_pull_request(&self, head_branch: &str) -> Result<Option<PullRequest>, ForgeError> {
+        if self.broken.load(Ordering::SeqCst) {
+            return Err(ForgeError::UnsupportedUrl { url: "broken".to_owned() });
+        }
         self.forge.find_pull_request(head_branch).await
     }
     async fn open_pull_request(&self, new: &NewPullRequest) -> Result<PullRequest, ForgeError> {
@@ -41,6 +60,7 @@ impl Forge for ShyForge {
         self.forge.close_pull_request(number, reason).await
     }
     async fn branch_head(&self, branch: &str) -> Result<Option<String>, ForgeError> {
+        self.heads.fetch_add(1, Ordering::SeqCst);
         self.forge.branch_head(branch).await
     }
     async fn delete_branch(&self, branch: &str) -> Result<(), ForgeError> {
@@ -53,6 +73,7 @@ impl Forge for ShyForge {
         self.forge.revert(request).await
     }
     async fn reverted_by(&self, commit: &str, descendant: &str) -> Result<Option<String>, ForgeError> {
+        self.searches.fetch_add(1, Ordering::SeqCst);
         self.forge.reverted_by(commit, descendant).await
     }
     async fn read_file(&self, commit: &str, path: &str) -> Result<Option<Vec<u8>>, ForgeError> {

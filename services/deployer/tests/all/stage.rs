@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use millrace_decider::Timestamp;
 use millrace_deployer::domain::DEPLOYMENT;
-use millrace_deployer::effects::{DeployerService, World};
+use millrace_deployer::effects::{DeployerService, Holds, World};
 use millrace_deployer::ports::{Site, SiteError, Sites, Target};
 use millrace_deployer::target_book::{TargetBook, TargetEntry};
 use millrace_events::catalogue::TARGET_BUCKET;
@@ -111,16 +111,7 @@ impl Stage {
     }
 
     pub(crate) fn start(&mut self) {
-        let world = World {
-            sites: Arc::new(self.sites.clone()),
-            targets: self.book(),
-            logs: self.logs(),
-            blobs: self.blobs(),
-            clock: self.clock.clone(),
-            directory: self.scratch.path().join("deployer"),
-            wrong_sha_grace: Duration::from_millis(100),
-            deployment: Duration::from_secs(600),
-        };
+        let world = self.world(self.broker.clone());
         let stop = CancellationToken::new();
         let options = HostOptions { effect_backoff: Duration::from_millis(20), ..HostOptions::default() };
         let service = DeployerService::new(world);
@@ -128,6 +119,21 @@ impl Stage {
         let mut tasks = JoinSet::new();
         tasks.spawn(host.run());
         self.running = Some((stop, tasks));
+    }
+
+    /// What the deployer's effects reach, over any broker.
+    pub(crate) fn world(&self, broker: Arc<dyn Broker>) -> World {
+        World {
+            sites: Arc::new(self.sites.clone()),
+            targets: TargetBook::new(Arc::new(Bucket::new(broker.clone(), TARGET_BUCKET))),
+            logs: LogReader::new(broker.clone(), 1),
+            blobs: Blobs::new(broker, 1 << 24),
+            clock: self.clock.clone(),
+            directory: self.scratch.path().join("deployer"),
+            wrong_sha_grace: Duration::from_millis(100),
+            deployment: Duration::from_secs(600),
+            holds: Holds::default(),
+        }
     }
 
     pub(crate) fn kill(&mut self) {
