@@ -63,11 +63,6 @@ impl Ledger {
         schema::hash(self.database()).await
     }
 
-    /// Whether the database answers, for readiness.
-    pub async fn ping(&self) -> Result<(), LedgerError> {
-        self.database().fetch("SELECT 1 AS one", Vec::new()).await.map(|_| ())
-    }
-
     /// Runs one statement as it is, past the ledger but not past the database's guards: for drills and for
     /// tests of those guards. How many rows it touched.
     pub async fn execute_raw(&self, sql: &str) -> Result<u64, LedgerError> {

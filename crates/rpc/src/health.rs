@@ -82,12 +82,6 @@ impl HealthHandle {
         reasons.join("; ")
     }
 
-    /// Returns when the process is ready; at once when it already is.
-    pub async fn wait_until_ready(&self) {
-        // The sender lives as long as this handle, so waiting cannot fail.
-        let _ = self.parts.subscribe().wait_for(is_ready).await;
-    }
-
     /// `/livez` answers as long as the process does; `/readyz` answers 200 or 503 with the reasons.
     pub(crate) fn http(&self) -> axum::Router {
         let handle = self.clone();

@@ -1,5 +1,9 @@
 //! Specs and insights.
 
+use std::collections::BTreeMap;
+
+use millrace_decider::Timestamp;
+
 use super::rows::{InsightRow, SpecRow};
 use super::tasks::time;
 use crate::database::Row;
@@ -7,6 +11,8 @@ use crate::{Ledger, LedgerError};
 
 /// Rows in one answer.
 const MAX_ROWS: usize = 500;
+/// Tasks that are named with an insight, as in the event.
+const NAMED_TASKS: usize = 10;
 
 impl Ledger {
     /// A version of a task's spec; `None` for the newest.
@@ -29,11 +35,64 @@ impl Ledger {
         self.database().fetch(&sql, values).await?.iter().map(spec).collect()
     }
 
-    /// Insights, the largest group first; at most 500.
+    /// Insights, the largest group first; at most 500. Count, last failure and tasks are those of now: an
+    /// insight is published at milestones only, and every failure between two of them is classified.
     pub async fn list_insights(&self) -> Result<Vec<InsightRow>, LedgerError> {
         let sql = format!("SELECT * FROM insights ORDER BY count DESC, group_key LIMIT {MAX_ROWS}");
-        self.database().fetch(&sql, Vec::new()).await?.iter().map(insight).collect()
+        let rows = self.database().fetch(&sql, Vec::new()).await?;
+        let mut insights = rows.iter().map(insight).collect::<Result<Vec<_>, _>>()?;
+        let mut groups = self.classified().await?;
+        for insight in &mut insights {
+            // A ledger may know fewer failures than the insight counts, but never the other way round.
+            let Some(group) = groups.remove(&insight.group).filter(|group| group.count > insight.count)
+            else {
+                continue;
+            };
+            insight.count = group.count;
+            insight.last_seen = insight.last_seen.max(group.last_seen);
+            insight.tasks = group.tasks;
+        }
+        insights.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.group.cmp(&b.group)));
+        Ok(insights)
     }
+
+    /// The failures of each group that has an insight.
+    async fn classified(&self) -> Result<BTreeMap<String, Classified>, LedgerError> {
+        const WHICH: &str = "key IN (SELECT group_key FROM insights) \
+                             AND event_type LIKE '%.FailureClassified' AND mark = ''";
+        let counted = format!(
+            "SELECT key, COUNT(*) AS count, MAX(time) AS last_seen FROM events WHERE {WHICH} GROUP BY key"
+        );
+        let mut groups = BTreeMap::new();
+        for row in &self.database().fetch(&counted, Vec::new()).await? {
+            let group = Classified {
+                count: row.count("count")?,
+                last_seen: time(row, "last_seen")?,
+                tasks: Vec::new(),
+            };
+            groups.insert(row.text("key")?, group);
+        }
+        let latest = format!(
+            "SELECT key, task FROM (SELECT key, task, \
+                ROW_NUMBER() OVER (PARTITION BY key ORDER BY MAX(sequence) DESC) AS place \
+                FROM events WHERE {WHICH} AND task <> '' GROUP BY key, task) AS tasks \
+             WHERE place <= {NAMED_TASKS} ORDER BY key, place"
+        );
+        for row in &self.database().fetch(&latest, Vec::new()).await? {
+            if let Some(group) = groups.get_mut(&row.text("key")?) {
+                group.tasks.push(row.text("task")?);
+            }
+        }
+        Ok(groups)
+    }
+}
+
+/// What the ledger knows of a group beside its last insight.
+struct Classified {
+    count: u64,
+    last_seen: Option<Timestamp>,
+    /// The latest first.
+    tasks: Vec<String>,
 }
 
 fn spec(row: &Row) -> Result<SpecRow, LedgerError> {

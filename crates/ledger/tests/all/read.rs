@@ -14,6 +14,7 @@ on_both!(
     s2_f2_whoever_waits_for_a_sequence_sees_it,
     a_silent_active_task_is_overdue_unless_it_waits,
     specs_orders_failures_insights_and_letters_can_be_read,
+    a_group_counts_what_was_classified_since_its_last_insight,
 );
 
 async fn filled(kind: &Kind, logs: &Logs) -> Ledger {
@@ -139,6 +140,31 @@ async fn a_silent_active_task_is_overdue_unless_it_waits(kind: &Kind) {
     assert_eq!((task.waiting.as_str(), task.stage.as_str()), ("approval", "awaiting_approval"));
 }
 
+/// An insight is published at 1, 2, 5, 10 and so on; the count in between is not lost.
+async fn a_group_counts_what_was_classified_since_its_last_insight(kind: &Kind) {
+    let mut logs = Logs::default();
+    let classified = |task: &str| v1::FailureClassified {
+        task: Some(task_ref(task, 1, 1)),
+        group: "group-1".to_owned(),
+        ..Default::default()
+    };
+    for (number, task) in ["VTID-00002", "VTID-00003", "VTID-00004", "VTID-00002"].iter().enumerate() {
+        logs.append("group-1", None, classified(task));
+        if number < 2 {
+            let count = number as u64 + 1;
+            let group = "group-1".to_owned();
+            logs.append("group-1", None, v1::InsightPublished { group, count, ..Default::default() });
+        }
+    }
+    let smaller = v1::InsightPublished { group: "group-2".to_owned(), count: 3, ..Default::default() };
+    logs.append("group-2", None, smaller);
+    let insights = filled(kind, &logs).await.list_insights().await.unwrap();
+    let counts: Vec<_> = insights.iter().map(|insight| (insight.group.as_str(), insight.count)).collect();
+    assert_eq!(counts, [("group-1", 4), ("group-2", 3)]);
+    assert_eq!(insights[0].tasks, ["VTID-00002", "VTID-00004", "VTID-00003"], "the latest first");
+    assert!(insights[0].last_seen.is_some());
+}
+
 async fn specs_orders_failures_insights_and_letters_can_be_read(kind: &Kind) {
     let mut logs = Logs::default();
     happy_path(&mut logs, "VTID-00001");
@@ -179,7 +205,8 @@ async fn specs_orders_failures_insights_and_letters_can_be_read(kind: &Kind) {
     let second = ledger.list_failures(&filter, 1, first.next_page_token.as_deref()).await.unwrap();
     assert_eq!((first.items[0].sequence, second.items[0].sequence), (6, 4));
     assert_eq!((second.items[0].context["exit_code"].as_str(), second.next_page_token), (Some("1"), None));
-    assert_eq!(ledger.list_insights().await.unwrap()[0].tasks, ["VTID-00002"]);
+    let insights = ledger.list_insights().await.unwrap();
+    assert_eq!((insights[0].tasks.as_slice(), insights[0].count), (["VTID-00002".to_owned()].as_slice(), 3));
     let letters = ledger.list_dead_letters().await.unwrap();
     assert_eq!((letters[0].code.as_str(), letters[0].service.as_str()), ("EVENT_INVALID", "spec-registry"));
     assert_eq!(ledger.list_phases("VTID-00001").await.unwrap()[0].phase, "PLAN");
