@@ -159,9 +159,9 @@ async fn serve(entry: Entry, settings: Arc<Settings>, stop: CancellationToken) -
     let work = async {
         let context = match connect(entry.service, settings, None, health.clone(), stop.clone()).await {
             Ok(context) => context,
-            Err(error) => return Err((EXIT_CONNECTION, error)),
+            Err(error) => return Err((exit_code(&error, EXIT_CONNECTION), error)),
         };
-        run_service(entry, context).await.map_err(|error| (EXIT_FAILED, error))
+        run_service(entry, context).await.map_err(|error| (exit_code(&error, EXIT_FAILED), error))
     };
     let (worked, answered) = tokio::join!(
         async {
@@ -178,6 +178,11 @@ async fn serve(entry: Entry, settings: Arc<Settings>, stop: CancellationToken) -
         Ok(()) => ExitCode::SUCCESS,
         Err((code, error)) => fail(code, &error),
     }
+}
+
+/// A port that is taken or a seed that cannot be read is a matter of the configuration, whenever it shows.
+fn exit_code(error: &ServiceError, otherwise: u8) -> u8 {
+    if matches!(error, ServiceError::Settings(_)) { EXIT_CONFIGURATION } else { otherwise }
 }
 
 /// Runs a connected service beside its heartbeat.
@@ -253,6 +258,7 @@ async fn heartbeat(service: Service, context: ServiceContext) {
             "service": service.name(),
             "instance": context.instance,
             "started": started,
+            "beat": context.clock.now().to_string(),
             "ready": context.health.is_ready(),
             "detail": context.health.reasons(),
         });

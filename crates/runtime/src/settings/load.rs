@@ -1,13 +1,13 @@
 //! Puts the sources together and checks the result.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use millrace_events::Key;
 use toml::{Table, Value};
 
-use super::Settings;
 use super::environment::{ENVIRONMENT, Kind, NOT_SETTINGS};
+use super::{ForgeKind, Settings};
 
 /// Where settings come from.
 #[derive(Debug, Clone, Default)]
@@ -80,6 +80,7 @@ impl Settings {
         if self.nats.ack_wait < std::time::Duration::from_secs(1) {
             problems.push("nats.ack_wait must be at least 1s".to_owned());
         }
+        problems.extend(self.database_url.as_deref().and_then(database_problem));
         let targets: BTreeSet<&str> =
             self.targets.iter().filter_map(|target| target.get("id").and_then(Value::as_str)).collect();
         let mut seen = BTreeSet::new();
@@ -97,6 +98,15 @@ impl Settings {
                     repository.target
                 ));
             }
+            if let ForgeKind::Local = repository.forge
+                && Path::new(repository.url.trim_start_matches("file://")).join(".git").exists()
+            {
+                problems.push(format!(
+                    "repository `{id}`: {url} is a working tree, and changes are pushed to bare repositories \
+                     only; make one with `git clone --bare {url} {id}.git` and name that",
+                    url = repository.url
+                ));
+            }
             if millrace_events::TaskId::allocated(&repository.task_prefix, 1).is_err() {
                 problems.push(format!(
                     "repository `{id}`: task_prefix `{}` must be capital letters and digits",
@@ -108,13 +118,22 @@ impl Settings {
     }
 }
 
+/// What is wrong with the ledger's URL. No more than the scheme is shown: the rest may hold a password.
+fn database_problem(url: &str) -> Option<String> {
+    let known = ["sqlite:", "postgres:", "postgresql:"].iter().any(|scheme| url.starts_with(scheme));
+    let scheme: String = url.split(':').next().unwrap_or_default().chars().take(40).collect();
+    (!known).then(|| {
+        format!("database_url must be sqlite://<path> or postgres://…; `{scheme}` is neither of them")
+    })
+}
+
 fn apply_variable(table: &mut Table, name: &str, text: &str) -> Result<(), SettingsError> {
     if NOT_SETTINGS.contains(&name) {
         return Ok(());
     }
     let variable = ENVIRONMENT.iter().find(|variable| variable.name == name).ok_or_else(|| {
         SettingsError::invalid(format!(
-            "the environment variable {name} is not known; `millrace run --help` lists them"
+            "the environment variable {name} is not known; docs/configuration.md lists them"
         ))
     })?;
     let value = match variable.kind {
@@ -128,6 +147,11 @@ fn apply_variable(table: &mut Table, name: &str, text: &str) -> Result<(), Setti
                 .map_err(|_| SettingsError::invalid(format!("{name}: `{text}` is neither true nor false")))?,
         ),
     };
+    // On its own first: a value that cannot be meant is reported with the variable that brought it.
+    let mut alone = Table::new();
+    set(&mut alone, variable.path, value.clone())?;
+    let tried: Result<Settings, toml::de::Error> = alone.try_into();
+    tried.map_err(|error| SettingsError::invalid(format!("{name}: {}", one_line(error.message()))))?;
     set(table, variable.path, value)
 }
 
@@ -191,12 +215,34 @@ mod tests {
     fn bad_values_say_what_is_expected() {
         let error = load("[limits]\nexecution = \"5 minutes\"", &[]).unwrap_err().to_string();
         assert!(error.contains("5 minutes") && error.contains("30s"), "{error}");
+        for (name, value, part) in [
+            ("MILLRACE_LIMITS_EXECUTION", "5 minutes", "30s"),
+            ("MILLRACE_QUERY_LISTEN", "here", "address"),
+            ("MILLRACE_NATS_REPLICAS", "300", "300"),
+        ] {
+            let error = load("", &[(name, value)]).unwrap_err().to_string();
+            assert!(error.contains(name) && error.contains(part), "{error}");
+        }
+        let error = load("", &[("MILLRACE_DATABASE_URL", "mysql://u:secret@h/d")]).unwrap_err().to_string();
+        assert!(error.contains("sqlite") && error.contains("mysql") && !error.contains("secret"), "{error}");
         let error = load("[limits]\nlease = \"10s\"\nlease_renewal = \"9s\"", &[]).unwrap_err().to_string();
         assert!(error.contains("lease_renewal"), "{error}");
         let error = load("[[repository]]\nid = \"a\"\nurl = \"x\"\ntarget = \"nowhere\"", &[])
             .unwrap_err()
             .to_string();
         assert!(error.contains("nowhere"), "{error}");
+    }
+
+    #[test]
+    fn a_working_tree_is_no_repository_to_release_from() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = folder.path().display();
+        let toml =
+            format!("[[target]]\nid = \"t\"\n[[repository]]\nid = \"a\"\nurl = \"{url}\"\ntarget = \"t\"");
+        load(&toml, &[]).unwrap();
+        std::fs::create_dir(folder.path().join(".git")).unwrap();
+        let error = load(&toml, &[]).unwrap_err().to_string();
+        assert!(error.contains("git clone --bare"), "{error}");
     }
 
     #[test]
