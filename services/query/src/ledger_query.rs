@@ -6,13 +6,14 @@ use futures::stream::BoxStream;
 use millrace_events::{Code, TaskId};
 use millrace_rpc::v1::ledger_query_server::LedgerQuery;
 use millrace_rpc::{Request, Response, Status, async_trait, status, v1};
+use millrace_runtime::clock::Clock;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::QueryConfig;
 use crate::ports::{LedgerReader, Logs, Texts, Verifier};
-use crate::reading::{failed, no_such_task, optional, page, reflects};
-use crate::rules::{assess, submission_state};
+use crate::reading::{failed, largest_page, no_such_task, optional, page, reflects};
+use crate::rules::{assess, recent_letters, submission_state};
 use crate::watch;
 
 /// Largest text in an answer: gRPC clients take messages of 4 MiB unless they are told otherwise.
@@ -24,6 +25,7 @@ pub struct LedgerQueryService {
     logs: Arc<dyn Logs>,
     texts: Arc<dyn Texts>,
     verifier: Arc<dyn Verifier>,
+    clock: Arc<dyn Clock>,
     pub(crate) config: QueryConfig,
     /// One permit per open watch.
     watches: Arc<Semaphore>,
@@ -38,11 +40,12 @@ impl LedgerQueryService {
         logs: Arc<dyn Logs>,
         texts: Arc<dyn Texts>,
         verifier: Arc<dyn Verifier>,
+        clock: Arc<dyn Clock>,
         config: QueryConfig,
         shutdown: CancellationToken,
     ) -> Self {
         let watches = Arc::new(Semaphore::new(config.max_watches));
-        Self { ledger, logs, texts, verifier, config, watches, shutdown }
+        Self { ledger, logs, texts, verifier, clock, config, watches, shutdown }
     }
 
     async fn reflects(&self, min_sequence: Option<&v1::Position>) -> Result<Vec<v1::Position>, Status> {
@@ -281,8 +284,11 @@ impl LedgerQuery for LedgerQueryService {
         let applied = self.ledger.applied().await.map_err(failed)?;
         let tasks = self.ledger.counts().await.map_err(failed)?;
         let heads = self.logs.heads().await.map_err(failed)?;
-        let services = self.logs.heartbeats().await.map_err(failed)?;
-        Ok(Response::new(assess(services, tasks, &heads, &applied)))
+        let now = self.clock.now();
+        let services = self.logs.heartbeats(now).await.map_err(failed)?;
+        let letters = self.ledger.dead_letters(&largest_page()).await.map_err(failed)?;
+        let recent = recent_letters(&letters.items, now);
+        Ok(Response::new(assess(services, tasks, &heads, &applied, recent)))
     }
 
     async fn verify_ledger(

@@ -72,9 +72,9 @@ pub fn services(context: &ServiceContext, ledger: &Ledger) -> Routes {
     let logs = Arc::new(BrokerLogs::new(broker.clone(), context.heartbeats.clone(), config.partitions));
     let verifier = Arc::new(ChainVerifier::new(ledger.clone(), BrokerStreams::new(broker)));
     let (clock, ids) = (context.clock.clone(), context.ids.clone());
-    let operator = OperatorService::new(reader.clone(), logs.clone(), clock, ids, &config);
+    let operator = OperatorService::new(reader.clone(), logs.clone(), clock.clone(), ids, &config);
     let texts = Arc::new(StoredTexts::new(context.blobs.clone()));
-    let query = LedgerQueryService::new(reader, logs, texts, verifier, config, context.stop.clone());
+    let query = LedgerQueryService::new(reader, logs, texts, verifier, clock, config, context.stop.clone());
     routes(query, operator)
 }
 

@@ -5,6 +5,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use millrace_decider::Timestamp;
 use millrace_events::{Envelope, Log};
 use millrace_rpc::v1;
 
@@ -64,8 +65,8 @@ pub trait Logs: Send + Sync + 'static {
     async fn publish(&self, log: Log, envelope: &Envelope) -> Result<v1::Published, PortError>;
     /// The last sequence of every stream of the catalogue.
     async fn heads(&self) -> Result<BTreeMap<String, (Log, u64)>, PortError>;
-    /// The processes that are alive.
-    async fn heartbeats(&self) -> Result<Vec<v1::ServiceHealth>, PortError>;
+    /// The processes that are alive; one that has not shown itself lately is not ready.
+    async fn heartbeats(&self, now: Timestamp) -> Result<Vec<v1::ServiceHealth>, PortError>;
 }
 
 /// Long texts, kept by their SHA-256.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use millrace_events::v1::SpecSource;
+use millrace_events::v1::{SpecRejected, SpecSource};
 use millrace_events::{Code, Event, IntakeEvent, Key, Service};
 use millrace_runtime::host::{EffectContext, Fault, Hosted, Incoming, Received};
 use millrace_runtime::service::ServiceContext;
@@ -110,6 +110,9 @@ impl Hosted for RegistryService {
             Effect::Read { submission, allocated } => self.read(submission, allocated.as_deref()).await?,
             Effect::Find(request) => self.find(request).await?,
         };
+        if let Input::Refused { rejection, .. } = &outcome {
+            warn(rejection);
+        }
         Ok(Some(outcome))
     }
 
@@ -127,6 +130,19 @@ impl Hosted for RegistryService {
             Effect::Find(request) => not_found(request, failure),
         })
     }
+}
+
+/// Says it where the operator of this process sees it: a spec that names no task shows in no list of tasks.
+fn warn(rejection: &SpecRejected) {
+    let failure = rejection.failure.clone().unwrap_or_default();
+    tracing::warn!(
+        repository = rejection.repository,
+        path = rejection.path,
+        task = rejection.task,
+        code = failure.code_name(),
+        "a spec is rejected: {}",
+        failure.message
+    );
 }
 
 fn not_found(request: &Request, failure: millrace_events::v1::Failure) -> Input {

@@ -142,8 +142,10 @@ impl Scanner {
     /// Says what changed. Whether the scan worked.
     fn report(&mut self, scanned: Result<usize, ScanError>) -> bool {
         let repository = self.source.repository.id.as_str();
+        let part = format!("repository {repository}");
         match scanned {
             Ok(handed_in) => {
+                self.context.health.set_ready(part, true, "it can be read");
                 if self.trouble.take().is_some() {
                     tracing::info!(repository, "the repository can be read again");
                 }
@@ -154,6 +156,7 @@ impl Scanner {
             }
             Err(error) => {
                 let text = chain_of(&error);
+                self.context.health.set_ready(part, false, &text);
                 if self.trouble.as_ref() != Some(&text) {
                     tracing::warn!(
                         repository,

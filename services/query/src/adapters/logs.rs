@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use millrace_decider::Timestamp;
@@ -37,7 +38,14 @@ struct Heartbeat {
     ready: bool,
     #[serde(default)]
     detail: String,
+    /// When it was sent; empty from a process that does not say so.
+    #[serde(default)]
+    beat: String,
 }
+
+/// A process shows itself every 5 seconds; one that misses two of them is silent. Clocks that differ by
+/// more make healthy processes look silent, and are worth being told of.
+const SILENT_AFTER: Duration = Duration::from_secs(11);
 
 #[async_trait]
 impl Logs for BrokerLogs {
@@ -75,22 +83,28 @@ impl Logs for BrokerLogs {
         Ok(heads)
     }
 
-    async fn heartbeats(&self) -> Result<Vec<v1::ServiceHealth>, PortError> {
+    async fn heartbeats(&self, now: Timestamp) -> Result<Vec<v1::ServiceHealth>, PortError> {
         let entries = self.heartbeats.entries().await.map_err(unreadable)?;
-        Ok(entries.into_iter().map(|(key, entry)| process(&key, &entry.value)).collect())
+        Ok(entries.into_iter().map(|(key, entry)| process(&key, &entry.value, now)).collect())
     }
 }
 
 /// A heartbeat; one that cannot be read is shown as a process that is not ready.
-fn process(key: &str, value: &[u8]) -> v1::ServiceHealth {
+fn process(key: &str, value: &[u8], now: Timestamp) -> v1::ServiceHealth {
     match serde_json::from_slice::<Heartbeat>(value) {
-        Ok(beat) => v1::ServiceHealth {
-            service: beat.service,
-            instance: beat.instance,
-            started_at: Timestamp::parse(&beat.started).map(wire_time),
-            ready: beat.ready,
-            detail: beat.detail,
-        },
+        Ok(beat) => {
+            let silent = Timestamp::parse(&beat.beat)
+                .map(|sent| now.since(sent))
+                .filter(|silence| *silence > SILENT_AFTER)
+                .map(|silence| format!("silent for {} s", silence.as_secs()));
+            v1::ServiceHealth {
+                service: beat.service,
+                instance: beat.instance,
+                started_at: Timestamp::parse(&beat.started).map(wire_time),
+                ready: beat.ready && silent.is_none(),
+                detail: silent.unwrap_or(beat.detail),
+            }
+        }
         Err(error) => v1::ServiceHealth {
             service: key.split('.').next().unwrap_or(key).to_owned(),
             instance: key.to_owned(),

@@ -33,9 +33,8 @@ async fn submitted(
     event: &SpecSubmitted,
 ) -> Result<Vec<EventRow>, LedgerError> {
     let specs = ledger.specs_with(&event.repository, &digests.spec).await?;
-    let same_plan = |spec: &&SpecRow| {
-        spec.plan_sha256 == digests.plan || digests.plan.is_empty() && carries_plan(event)
-    };
+    let same_plan =
+        |spec: &&SpecRow| spec.plan_sha256 == digests.plan || digests.plan.is_empty() && carries_plan(event);
     if let Some(spec) = specs.iter().filter(same_plan).find(|spec| is_named(spec, event)) {
         return registration(ledger, spec).await;
     }

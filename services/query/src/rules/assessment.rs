@@ -1,12 +1,23 @@
 //! Whether the system is healthy.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use millrace_events::{Log, Service};
+use millrace_decider::Timestamp;
+use millrace_events::{Log, Service, from_wire_time};
 use millrace_rpc::v1;
 
 /// A ledger that is further behind than this on one log is a problem, in messages.
 const MAX_LAG: u64 = 1_000;
+/// How long a message that could not be handled is a problem; afterwards it is history.
+const LETTER_IS_RECENT: Duration = Duration::from_secs(24 * 3600);
+
+/// How many of these messages could not be handled lately.
+pub(crate) fn recent_letters(letters: &[v1::DeadLetter], now: Timestamp) -> usize {
+    let is_recent =
+        |letter: &&v1::DeadLetter| now.since(from_wire_time(letter.time.as_ref())) <= LETTER_IS_RECENT;
+    letters.iter().filter(is_recent).count()
+}
 
 /// Puts together what is known and says what is wrong.
 pub(crate) fn assess(
@@ -14,6 +25,7 @@ pub(crate) fn assess(
     tasks: BTreeMap<String, u64>,
     heads: &BTreeMap<String, (Log, u64)>,
     applied: &BTreeMap<String, u64>,
+    recent_letters: usize,
 ) -> v1::GetSystemHealthResponse {
     let logs: Vec<v1::LogLag> = heads
         .iter()
@@ -30,6 +42,11 @@ pub(crate) fn assess(
         .collect();
     let mut problems = missing_services(&services);
     problems.extend(logs.iter().filter_map(log_problem));
+    if recent_letters > 0 {
+        problems.push(format!(
+            "{recent_letters} dead letters in the last 24 hours: `millrace dead-letter list` says why"
+        ));
+    }
     v1::GetSystemHealthResponse {
         healthy: problems.is_empty(),
         problems,
@@ -104,7 +121,7 @@ mod tests {
     #[test]
     fn all_services_ready_and_a_ledger_that_keeps_up_is_healthy() {
         let tasks = BTreeMap::from([("complete".to_owned(), 3), ("failed".to_owned(), 1)]);
-        let health = assess(everybody(), tasks, &heads(10), &applied(8));
+        let health = assess(everybody(), tasks, &heads(10), &applied(8), 0);
         assert!(health.healthy, "{:?}", health.problems);
         assert_eq!(health.logs[0].lag, 2);
         assert!((health.failure_rate - 0.25).abs() < 1e-9);
@@ -114,14 +131,27 @@ mod tests {
     fn a_silent_service_is_named() {
         let mut services = everybody();
         services.retain(|service| service.service != "worker");
-        let health = assess(services, BTreeMap::new(), &heads(0), &applied(0));
+        let health = assess(services, BTreeMap::new(), &heads(0), &applied(0), 0);
         assert!(!health.healthy);
         assert!(health.problems[0].starts_with("worker sends no heartbeat"), "{:?}", health.problems);
     }
 
     #[test]
     fn a_ledger_ahead_of_its_stream_is_a_loss_not_a_lag() {
-        let health = assess(everybody(), BTreeMap::new(), &heads(5), &applied(9));
+        let health = assess(everybody(), BTreeMap::new(), &heads(5), &applied(9), 0);
         assert!(health.problems[0].contains("lost events"), "{:?}", health.problems);
+    }
+
+    #[test]
+    fn what_could_not_be_handled_is_a_problem_for_a_day() {
+        let health = assess(everybody(), BTreeMap::new(), &heads(0), &applied(0), 2);
+        assert!(health.problems[0].starts_with("2 dead letters"), "{:?}", health.problems);
+        let letter = v1::DeadLetter {
+            time: Some(millrace_events::wire_time(Timestamp::from_millis(1_000))),
+            ..v1::DeadLetter::default()
+        };
+        let after = |hours: i64| Timestamp::from_millis(1_000 + hours * 3_600_000);
+        assert_eq!(recent_letters(std::slice::from_ref(&letter), after(23)), 1);
+        assert_eq!(recent_letters(&[letter], after(25)), 0);
     }
 }

@@ -4,7 +4,7 @@ mod assessment;
 mod request;
 mod submission;
 
-pub(crate) use assessment::assess;
+pub(crate) use assessment::{assess, recent_letters};
 pub(crate) use request::{Action, RequestError, operator_event, request_task, submit_spec};
 pub(crate) use submission::explained;
 pub(crate) use submission::submission_state;

@@ -56,10 +56,11 @@ impl Real {
         let verifier = Arc::new(ChainVerifier::new(ledger.clone(), BrokerStreams::new(broker.clone())));
         let config = QueryConfig { actor: "ada".to_owned(), ..QueryConfig::default() };
         let ids = Arc::new(SeededIds::new(7));
-        let operator = OperatorService::new(reader.clone(), logs.clone(), clock, ids, &config);
+        let operator = OperatorService::new(reader.clone(), logs.clone(), clock.clone(), ids, &config);
         let blobs = Blobs::new(broker.clone(), 8 << 20);
         let texts = Arc::new(StoredTexts::new(blobs.clone()));
-        let query = LedgerQueryService::new(reader, logs, texts, verifier, config, CancellationToken::new());
+        let query =
+            LedgerQueryService::new(reader, logs, texts, verifier, clock, config, CancellationToken::new());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let mut tasks = JoinSet::new();
@@ -384,6 +385,11 @@ async fn health_shows_heartbeats_lag_and_the_chain_is_compared_with_the_streams(
     let worker = health.services.iter().find(|process| process.service == "worker").unwrap();
     assert!(worker.ready && worker.started_at.is_some());
     assert!(health.problems.iter().any(|problem| problem.contains("deployer is not ready")));
+    let silent = br#"{"service":"worker","instance":"w1","ready":true,"beat":"2025-12-31T23:59:00Z"}"#;
+    real.heartbeats.put("worker.w1", silent).await.unwrap();
+    let health = real.query.get_system_health(v1::GetSystemHealthRequest {}).await.unwrap().into_inner();
+    let said = health.problems.iter().any(|problem| problem.starts_with("worker is not ready: silent for"));
+    assert!(said, "{:?}", health.problems);
 
     real.project().await;
     let health = real.query.get_system_health(v1::GetSystemHealthRequest {}).await.unwrap().into_inner();

@@ -190,7 +190,7 @@ impl Logs for Script {
         self.up().map(|_| BTreeMap::new())
     }
 
-    async fn heartbeats(&self) -> Result<Vec<v1::ServiceHealth>, PortError> {
+    async fn heartbeats(&self, _now: Timestamp) -> Result<Vec<v1::ServiceHealth>, PortError> {
         self.up().map(|_| Vec::new())
     }
 }
@@ -233,9 +233,10 @@ impl Server {
         let shutdown = CancellationToken::new();
         let clock = Arc::new(ManualClock::at(Timestamp::from_millis(1_000)));
         let ids = Arc::new(SeededIds::new(1));
-        let operator = OperatorService::new(script.clone(), script.clone(), clock, ids, &config);
+        let operator = OperatorService::new(script.clone(), script.clone(), clock.clone(), ids, &config);
         let (ledger, logs, texts) = (script.clone(), script.clone(), script.clone());
-        let query = LedgerQueryService::new(ledger, logs, texts, script.clone(), config, shutdown.clone());
+        let query =
+            LedgerQueryService::new(ledger, logs, texts, script.clone(), clock, config, shutdown.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let mut tasks = JoinSet::new();
