@@ -287,6 +287,10 @@ pub enum SpecCommand {
         #[arg(long = "version", id = "spec_version", default_value_t = 0, hide_default_value = true)]
         version: u32,
     },
+    /// Specs that were rejected, the latest first, those that name no task too. One that was mended since
+    /// stays in the list.
+    #[command(after_help = "Example:\n  millrace spec rejected")]
+    Rejected(Paging),
     /// Checks specs as the registry would, without any server. Exit code 1 when one has errors.
     #[command(after_help = "Example:\n  millrace spec lint docs/specs/*.md")]
     Lint {

@@ -14,6 +14,7 @@ use millrace_runtime::settings::Settings;
 use serde::Deserialize;
 
 use crate::cli::{Global, Nats};
+use crate::dev::ANNOUNCEMENT;
 use crate::exit::{Exit, Failure};
 
 /// Written by `millrace dev` while it runs.
@@ -134,7 +135,16 @@ pub(crate) fn database(error: LedgerError) -> Failure {
 }
 
 fn find(from: &Path) -> Option<PathBuf> {
-    from.ancestors().take(MAX_DEPTH).map(|folder| folder.join(DEV_FILE)).find(|path| path.is_file())
+    // In a folder that `--directory` named the file has no `.millrace` above it; the keys beside it tell it
+    // from any other file of that name.
+    from.ancestors()
+        .take(MAX_DEPTH)
+        .flat_map(|folder| {
+            let own = Some(folder.join(ANNOUNCEMENT)).filter(|_| folder.join("keys").is_dir());
+            [Some(folder.join(DEV_FILE)), own]
+        })
+        .flatten()
+        .find(|path| path.is_file())
 }
 
 #[cfg(test)]
@@ -151,5 +161,9 @@ mod tests {
         std::fs::create_dir_all(root.path().join(".millrace")).unwrap();
         std::fs::write(root.path().join(DEV_FILE), "{}").unwrap();
         assert_eq!(find(&below), Some(root.path().join(DEV_FILE)));
+        std::fs::write(root.path().join("a/dev.json"), "{}").unwrap();
+        assert_eq!(find(&below), Some(root.path().join(DEV_FILE)), "of something else");
+        std::fs::create_dir(root.path().join("a/keys")).unwrap();
+        assert_eq!(find(&below), Some(root.path().join("a/dev.json")), "a folder chosen with --directory");
     }
 }

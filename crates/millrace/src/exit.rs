@@ -37,7 +37,8 @@ impl From<Exit> for ExitCode {
 }
 
 /// Why a command failed, and what to do about it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
 pub(crate) struct Failure {
     /// How the process ends.
     pub(crate) exit: Exit,
@@ -58,6 +59,11 @@ impl Failure {
     /// The arguments make no sense together.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self::new(Exit::Usage, message, "See `millrace --help`.")
+    }
+
+    /// Something that the person who started it can put right: a setting, a file, a port, a program.
+    pub(crate) fn configuration(message: impl ToString, advice: impl Into<String>) -> Self {
+        Self::new(Exit::Configuration, message.to_string(), advice)
     }
 
     /// A file cannot be read or written.

@@ -6,6 +6,7 @@ mod connection;
 mod dev;
 mod exit;
 mod output;
+mod program;
 mod services;
 mod story;
 mod text;

@@ -3,6 +3,8 @@
 
 #[path = "all/commands.rs"]
 mod commands;
+#[path = "all/dev_start.rs"]
+mod dev_start;
 #[path = "all/documented_commands.rs"]
 mod documented_commands;
 #[path = "all/error_pages.rs"]

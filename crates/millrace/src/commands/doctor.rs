@@ -1,22 +1,18 @@
 //! `doctor`: everything that Millrace needs on this machine, really tried, with the fix for what is missing.
 
 use std::path::Path;
-use std::time::Duration;
 
 use millrace_rpc::client;
 use millrace_runtime::launch;
 use millrace_sandbox::{Config, Sandbox};
 use serde_json::json;
-use tokio::process::Command;
-use tokio::time::timeout;
 
 use crate::cli::{Doctor, Global};
 use crate::connection::address;
 use crate::exit::{Exit, Failure};
 use crate::output::{Output, Tone, printable};
+use crate::program::version;
 
-/// How long any program may take to say its version.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// `git merge-tree --write-tree` came with it.
 const GIT_FLOOR: (u32, u32) = (2, 38);
 /// The example's application uses nothing newer.
@@ -42,7 +38,7 @@ impl Finding {
 /// Tries everything. Exit code 1 when something is missing.
 pub(super) async fn run(global: &Global, arguments: &Doctor, output: &Output) -> Result<Exit, Failure> {
     let findings = [
-        nats_server(),
+        nats_server().await,
         sandbox().await,
         program("git", GIT_FLOOR, "Install git 2.38 or newer from your distribution.").await,
         program("python3", PYTHON_FLOOR, "Install python3; only the example's application needs it.").await,
@@ -86,14 +82,10 @@ fn draw(finding: &Finding, output: &Output) {
 }
 
 /// The server that `millrace dev` would start.
-fn nats_server() -> Finding {
-    match crate::dev::find_nats_server() {
+async fn nats_server() -> Finding {
+    match crate::dev::find_nats_server().await {
         Ok((path, version)) => Finding::new("nats-server", Ok(format!("{version} ({})", path.display())), ""),
-        Err(error) => Finding::new(
-            "nats-server",
-            Err(error.to_string()),
-            "Run `make setup`, which puts one into .tools/.",
-        ),
+        Err(failure) => Finding::new("nats-server", Err(failure.message), failure.advice),
     }
 }
 
@@ -112,30 +104,6 @@ async fn program(name: &'static str, floor: (u32, u32), fix: &str) -> Finding {
         Err(problem) => Err(problem),
     };
     Finding::new(name, found, fix)
-}
-
-/// Runs `<program> --version`: the first two numbers of what it prints, and the text around them.
-async fn version(program: &Path) -> Result<((u32, u32), String), String> {
-    let name = program.display();
-    let run = Command::new(program).arg("--version").kill_on_drop(true).output();
-    let output = match timeout(ANSWER_WITHIN, run).await {
-        Ok(Ok(output)) => output,
-        Ok(Err(error)) => return Err(format!("{name} cannot be run: {error}")),
-        Err(_) => return Err(format!("{name} does not answer within {} s", ANSWER_WITHIN.as_secs())),
-    };
-    let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    match numbers(&text) {
-        Some(found) => Ok((found, text)),
-        None => Err(format!("{name} does not say its version: `{text}`")),
-    }
-}
-
-/// The first `<number>.<number>` in a text.
-fn numbers(text: &str) -> Option<(u32, u32)> {
-    text.split(|c: char| !c.is_ascii_digit() && c != '.').find_map(|word| {
-        let mut parts = word.split('.');
-        Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
-    })
 }
 
 fn configuration(arguments: &Doctor) -> Finding {
@@ -181,18 +149,6 @@ fn disk() -> Finding {
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn versions_are_found_in_what_programs_print() {
-        for (text, found) in [
-            ("nats-server: v2.15.1", (2, 15)),
-            ("git version 2.39.5 (Apple Git-154)", (2, 39)),
-            ("Python 3.11.2", (3, 11)),
-        ] {
-            assert_eq!(numbers(text), Some(found), "{text}");
-        }
-        assert_eq!(numbers("no version here"), None);
-    }
 
     #[tokio::test]
     async fn a_program_that_is_missing_or_too_old_is_a_problem_with_a_fix() {

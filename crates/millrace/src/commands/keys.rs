@@ -20,8 +20,9 @@ const PUBLIC_KEYS: &str = "public-keys.env";
 const PERMISSIONS: &str = "auth.conf";
 
 /// A seed and where it is.
-struct Seed {
-    key: IdentityKey,
+pub(crate) struct Seed {
+    /// Of which identity, with its public key.
+    pub(crate) key: IdentityKey,
     file: PathBuf,
     created: bool,
 }
@@ -52,7 +53,7 @@ pub(super) fn run(arguments: &Keys, output: &Output) -> Result<Exit, Failure> {
 }
 
 /// One seed for each identity; a file that is there is never written.
-fn seeds(directory: &Path) -> Result<Vec<Seed>, Failure> {
+pub(crate) fn seeds(directory: &Path) -> Result<Vec<Seed>, Failure> {
     let fresh = generate_keys().map_err(|error| Failure::internal(format!("no key can be made: {error}")))?;
     fresh
         .into_iter()

@@ -4,7 +4,7 @@ mod bootstrap;
 mod dead_letter;
 mod doctor;
 mod events;
-mod keys;
+pub(crate) mod keys;
 mod ledger;
 mod operate;
 mod spec;

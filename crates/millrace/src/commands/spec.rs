@@ -1,4 +1,4 @@
-//! `spec register`, `spec show`, `spec lint`.
+//! `spec register`, `spec show`, `spec rejected`, `spec lint`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,11 +11,14 @@ use millrace_spec_registry::ports::{Blob, SpecFile};
 use serde_json::json;
 
 use super::submit;
-use crate::cli::{Global, SpecCommand};
-use crate::connection::connect;
+use crate::cli::{Global, Paging, SpecCommand};
+use crate::connection::{Connection, connect};
 use crate::exit::{Exit, Failure};
 use crate::output::{Output, Tone, printable, printable_lines};
 use crate::text;
+
+/// The largest page that the server gives.
+const LARGEST_PAGE: u32 = 500;
 
 /// `spec …`
 pub(super) async fn run(global: &Global, command: &SpecCommand, output: &Output) -> Result<Exit, Failure> {
@@ -34,6 +37,7 @@ pub(super) async fn run(global: &Global, command: &SpecCommand, output: &Output)
             output.message(&answer, |answer| show(answer, output));
             Ok(Exit::Ok)
         }
+        SpecCommand::Rejected(paging) => rejected(&mut connect(global).await?, paging, output).await,
         SpecCommand::Lint { files, prefix } => lint(files, prefix, output),
     }
 }
@@ -59,6 +63,44 @@ fn show(answer: &v1::GetSpecResponse, output: &Output) {
     }
     text_below("Text", spec.size > 0, &answer.content, output);
     text_below("Plan", !spec.plan_checksum.is_empty(), &answer.plan, output);
+}
+
+/// The registry's refusals among all failures.
+async fn rejected(server: &mut Connection, paging: &Paging, output: &Output) -> Result<Exit, Failure> {
+    let wanted = if paging.all { usize::MAX } else { paging.limit as usize };
+    let mut all = v1::ListFailuresResponse::default();
+    loop {
+        let page_token = std::mem::take(&mut all.next_page_token);
+        let request = v1::ListFailuresRequest { page_size: LARGEST_PAGE, page_token, ..Default::default() };
+        let page = server.query.list_failures(request).await?.into_inner();
+        let of_registry = |failure: &v1::TaskFailure| {
+            failure.failure.as_ref().is_some_and(|failure| failure.source == "spec-registry")
+        };
+        all.failures.extend(page.failures.into_iter().filter(of_registry));
+        all.reflects = page.reflects;
+        all.next_page_token = page.next_page_token;
+        if all.next_page_token.is_empty() || all.failures.len() >= wanted {
+            break;
+        }
+    }
+    if all.failures.len() > wanted {
+        all.failures.truncate(wanted);
+        // The page's token lies behind what was cut off; it would leave those out.
+        all.next_page_token.clear();
+    }
+    output.message(&all, |all| {
+        if all.failures.is_empty() {
+            output.remark("No spec was rejected.");
+        }
+        for rejection in &all.failures {
+            let failure = rejection.failure.clone().unwrap_or_default();
+            let task = if rejection.task.is_empty() { "no task" } else { &rejection.task };
+            let head = format!("{} {task} {}", text::time(rejection.time.as_ref()), failure.code);
+            output.line(output.paint(Tone::Strong, printable(&head)));
+            output.line(printable(&format!("  {}", failure.message)));
+        }
+    });
+    Ok(Exit::Ok)
 }
 
 /// A text under its title, if there ever was one.

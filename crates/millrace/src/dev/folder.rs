@@ -1,14 +1,15 @@
 //! The folder of a development server: what it keeps, and who uses it.
 
 use std::fs;
-use std::io::Write as _;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use millrace_runtime::permissions::{Identity, IdentityKey, generate_keys, public_key};
+use millrace_runtime::permissions::{Identity, IdentityKey};
 use millrace_runtime::settings::Settings;
 use rustix::fs::{FlockOperation, flock};
+
+use crate::commands::keys::seeds;
 
 /// The file that says where a running development server answers.
 pub(crate) const ANNOUNCEMENT: &str = "dev.json";
@@ -27,10 +28,7 @@ impl Folder {
         fs::set_permissions(&root, fs::Permissions::from_mode(0o755))?;
         let lock = fs::OpenOptions::new().create(true).truncate(false).write(true).open(root.join("lock"))?;
         if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-            bail!(
-                "another `millrace dev` runs in {}; stop it, or choose another folder with --directory",
-                root.display()
-            );
+            bail!("another `millrace dev` runs in {}", root.display());
         }
         Ok(Self { root, _lock: lock })
     }
@@ -50,27 +48,7 @@ impl Folder {
         let folder = self.path("keys");
         fs::create_dir_all(&folder)?;
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))?;
-        let fresh = generate_keys()?;
-        fresh
-            .into_iter()
-            .map(|fresh| {
-                let file = key_file(&folder, fresh.identity);
-                match fs::read_to_string(&file) {
-                    Ok(seed) => {
-                        let seed = seed.trim().to_owned();
-                        let public_key = public_key(&seed)
-                            .with_context(|| format!("{} is damaged; delete it", file.display()))?;
-                        Ok(IdentityKey { identity: fresh.identity, seed, public_key })
-                    }
-                    Err(_) => {
-                        let mut written =
-                            fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(&file)?;
-                        writeln!(written, "{}", fresh.seed)?;
-                        Ok(fresh)
-                    }
-                }
-            })
-            .collect()
+        Ok(seeds(&folder)?.into_iter().map(|seed| seed.key).collect())
     }
 
     /// Says where this server answers, for the other commands of the command line.

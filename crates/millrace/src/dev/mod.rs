@@ -28,6 +28,7 @@ use self::folder::Folder;
 use self::nats_server::NatsServer;
 use crate::exit::{Exit, Failure};
 use crate::services;
+pub(crate) use folder::ANNOUNCEMENT;
 
 /// `millrace dev …`
 #[derive(Debug, Args)]
@@ -58,20 +59,31 @@ pub struct Dev {
 
 /// Runs the development server until it is told to stop.
 pub(crate) async fn run(dev: &Dev) -> Result<Exit, Failure> {
-    serve(dev).await.map_err(|error| match error.downcast::<SettingsError>() {
-        Ok(error) => Failure::new(Exit::Configuration, error.to_string(), "See docs/configuration.md."),
-        Err(error) => Failure::new(
-            Exit::Unsuccessful,
-            format!("{error:#}"),
-            "`millrace doctor` checks what Millrace needs.",
-        ),
+    serve(dev).await.map_err(|error| {
+        if let Some(failure) = error.downcast_ref::<Failure>() {
+            return failure.clone();
+        }
+        if let Some(error) = error.downcast_ref::<SettingsError>() {
+            return Failure::configuration(error, "docs/configuration.md lists every key.");
+        }
+        let advice = "`millrace doctor` checks what Millrace needs.";
+        Failure::new(Exit::Unsuccessful, format!("{error:#}"), advice)
     })
 }
 
+/// For what can be put right before the next start.
+fn correctable(advice: &'static str) -> impl FnOnce(anyhow::Error) -> Failure {
+    move |error| Failure::configuration(format!("{error:#}"), advice)
+}
+
 async fn serve(dev: &Dev) -> anyhow::Result<Exit> {
-    let folder = Folder::open(&dev.directory)?;
+    let folder =
+        Folder::open(&dev.directory).map_err(correctable("Choose another folder with --directory."))?;
     let example = match &dev.example {
-        Some(source) => Some(example::prepare(&folder, source).await?),
+        Some(source) => {
+            let advice = "Name a folder like examples/storefront with --example.";
+            Some(example::prepare(&folder, source).await.map_err(correctable(advice))?)
+        }
         None => None,
     };
     let listen = free_address(dev.listen).await?;
@@ -79,7 +91,10 @@ async fn serve(dev: &Dev) -> anyhow::Result<Exit> {
     for service in services::ALL {
         (service.check)(&settings)?;
     }
-    let _telemetry = millrace_telemetry::init(&launch::telemetry(&settings, "dev"))?;
+    let _telemetry = millrace_telemetry::init(&launch::telemetry(&settings, "dev")).map_err(|error| {
+        let advice = "Correct `[telemetry]` of the configuration, or its variables.";
+        Failure::configuration(launch::chain(&error), advice)
+    })?;
     let keys = folder.keys()?;
     let installation = settings.installation();
     let mut server = match &dev.nats_url {
@@ -92,11 +107,13 @@ async fn serve(dev: &Dev) -> anyhow::Result<Exit> {
     let seed =
         |identity: Identity| keys.iter().find(|key| key.identity == identity).map(|key| key.seed.clone());
     let admin = connect(&nats_url, Identity::Bootstrap, seed(Identity::Bootstrap)).await?;
-    preflight::check_server(&admin)?;
+    preflight::check_server(&admin).map_err(|error| {
+        Failure::configuration(error, "Use another nats-server, or leave out --nats-url.")
+    })?;
     let report = bootstrap(&admin, &Declared::of(&installation), OnDifference::Update).await?;
     tracing::debug!(created = report.created.len(), unchanged = report.unchanged.len(), "bootstrap");
     let database = Settings::required(settings.database_url.as_ref(), "database_url")?;
-    let ledger = millrace_ledger::Ledger::open(database).await.context("the ledger cannot be opened")?;
+    let ledger = millrace_ledger::Ledger::open(database).await.map_err(crate::connection::database)?;
     ledger.migrate().await.context("the ledger's schema cannot be brought up to date")?;
     drop(ledger);
 
@@ -172,14 +189,21 @@ async fn live(
 async fn connect(url: &str, identity: Identity, seed: Option<String>) -> anyhow::Result<NatsBroker> {
     let mut options = ConnectOptions::new(url, identity.name());
     options.nkey_seed = seed;
-    NatsBroker::connect(options).await.with_context(|| format!("cannot connect to NATS at {url}"))
+    let broker = NatsBroker::connect(options).await.map_err(|error| {
+        let message = format!("cannot connect to NATS at {url}: {}", launch::chain(&error));
+        let advice =
+            "Start the server that --nats-url or NATS_URL names, or leave both out to have one started.";
+        Failure::new(Exit::Unreachable, message, advice)
+    })?;
+    Ok(broker)
 }
 
 /// The address to listen on, with a port where 0 asks for a free one. A port that is taken is an error here,
 /// before anything is started.
 async fn free_address(wanted: SocketAddr) -> anyhow::Result<SocketAddr> {
     let listener = tokio::net::TcpListener::bind(wanted).await.map_err(|error| {
-        anyhow::anyhow!("cannot listen on {wanted}: {error}; stop what uses the port, or choose another with --listen 127.0.0.1:0")
+        let advice = "Stop what uses the port, or have a free one chosen with --listen 127.0.0.1:0.";
+        Failure::configuration(format!("cannot listen on {wanted}: {error}"), advice)
     })?;
     Ok(listener.local_addr()?)
 }
@@ -201,16 +225,14 @@ fn settings(
     if let Some(url) = &dev.nats_url {
         flags.push(("nats.url".to_owned(), Value::String(url.clone())));
     }
-    let environment = launch::environment();
-    if !environment.contains_key("MILLRACE_DATABASE_URL") {
-        let url = format!("sqlite://{}", folder.path("ledger.db").display());
-        flags.push(("database_url".to_owned(), Value::String(url)));
-    }
     if let Some(example) = example {
         flags.push(("repository".to_owned(), Value::Array(vec![Value::Table(example.repository())])));
         flags.push(("target".to_owned(), Value::Array(vec![Value::Table(example.target(folder))])));
     }
-    Ok(Settings::load(&Source { file: dev.config.clone(), environment, flags })?)
+    let source = Source { file: dev.config.clone(), environment: launch::environment(), flags };
+    let settings = Settings::load(&source)?;
+    let own_ledger = || format!("sqlite://{}", folder.path("ledger.db").display());
+    Ok(Settings { database_url: settings.database_url.clone().or_else(|| Some(own_ledger())), ..settings })
 }
 
 fn with_url(settings: &Settings, url: &str) -> millrace_runtime::settings::Nats {

@@ -14,6 +14,8 @@ use millrace_runtime::preflight::FLOOR;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::folder::Folder;
+use crate::exit::Failure;
+use crate::program::version;
 
 /// How long a server may take to be ready, and to stop.
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -55,7 +57,7 @@ impl NatsServer {
         installation: &Installation,
         sync_interval: SyncInterval,
     ) -> anyhow::Result<Self> {
-        let (binary, version) = find_nats_server()?;
+        let (binary, version) = find_nats_server().await?;
         let pid_file = folder.path("nats-server.pid");
         end_leftover(&pid_file).await;
         let ports = folder.path("nats-ports");
@@ -167,7 +169,7 @@ async fn end_leftover(pid_file: &Path) {
 
 /// The nats-server to use and its version: `.tools/nats-server` of a checkout, else one on PATH that is new
 /// enough.
-pub(crate) fn find_nats_server() -> anyhow::Result<(PathBuf, String)> {
+pub(crate) async fn find_nats_server() -> Result<(PathBuf, String), Failure> {
     let here = std::env::current_dir().unwrap_or_default();
     let near_binary = std::env::current_exe().unwrap_or_default();
     let checkouts =
@@ -179,22 +181,25 @@ pub(crate) fn find_nats_server() -> anyhow::Result<(PathBuf, String)> {
         .unwrap_or_default()
         .split(':')
         .map(|folder| Path::new(folder).join("nats-server"));
-    let mut too_old = Vec::new();
+    let mut unusable = Vec::new();
     for candidate in checkouts.chain(on_path).filter(|candidate| candidate.is_file()) {
-        let Ok(output) = Command::new(&candidate).arg("--version").output() else { continue };
-        let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        let version = text.rsplit('v').next().unwrap_or_default().to_owned();
-        let mut numbers = version.split('.').map(|number| number.parse::<u32>().unwrap_or(0));
-        if (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= FLOOR {
-            return Ok((candidate, version));
+        match version(&candidate).await {
+            Ok((found, text)) if found >= FLOOR => {
+                return Ok((candidate, text.rsplit('v').next().unwrap_or_default().to_owned()));
+            }
+            Ok((_, text)) => unusable.push(format!("{} is too old: {text}", candidate.display())),
+            Err(problem) => unusable.push(problem),
         }
-        too_old.push(format!("{} is {version}", candidate.display()));
     }
     let (major, minor) = FLOOR;
-    if too_old.is_empty() {
-        bail!("no nats-server was found; run `make setup`, or put version {major}.{minor} or newer on PATH");
-    }
-    bail!("{}, but {major}.{minor} or newer is needed; run `make setup`", too_old.join(", "));
+    let found = if unusable.is_empty() {
+        "no nats-server was found".to_owned()
+    } else {
+        format!("no nats-server can be used: {}", unusable.join("; "))
+    };
+    let advice =
+        format!("Run `make setup`, which puts one into .tools/, or put {major}.{minor} or newer on PATH.");
+    Err(Failure::configuration(found, advice))
 }
 
 fn describe(status: ExitStatus) -> String {

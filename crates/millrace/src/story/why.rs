@@ -6,6 +6,9 @@ use millrace_rpc::v1::{Failure, HistoryEvent, Task, TaskStatus};
 use super::data::Data;
 use super::{describe, short};
 
+/// Lines of a command's output that are shown.
+const MAX_TAIL_LINES: usize = 20;
+
 /// The answer to "why?": four short parts and the next command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Why {
@@ -78,6 +81,7 @@ fn reason(failure: &Failure, run: &[&HistoryEvent]) -> Vec<String> {
     lines.extend(facts.map(|(name, value)| match name.as_str() {
         // The name of a verdict says what it means when it is given; here it was not.
         "verdict" => format!("verdict not given: {}", value.replace('_', " ")),
+        "output_tail" => format!("output tail: {}", last_lines(value)),
         name => format!("{}: {value}", name.replace('_', " ")),
     }));
     lines.extend(output(failure, run));
@@ -85,6 +89,17 @@ fn reason(failure: &Failure, run: &[&HistoryEvent]) -> Vec<String> {
         lines.push(format!("trace: {}", failure.trace_id));
     }
     lines
+}
+
+/// The end of an output: the whole of it is kept by its SHA-256.
+fn last_lines(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    let left_out = lines.len().saturating_sub(MAX_TAIL_LINES);
+    if left_out == 0 {
+        return text.to_owned();
+    }
+    let shown: Vec<&str> = lines.into_iter().skip(left_out).collect();
+    format!("({left_out} lines left out)\n{}", shown.join("\n"))
 }
 
 /// What the last event of the run that had something to show says: failed checks, or faults of the spec.
@@ -128,6 +143,7 @@ fn problem(problem: &Data) -> String {
 
 fn stands(task: &Task, run: &[&HistoryEvent]) -> Vec<String> {
     let mut lines = Vec::new();
+    let rolled_back = run.iter().rev().copied().find(|event| event.name == "RollbackCompleted");
     if let Some(pull_request) = task.pull_request.as_ref().filter(|_| task.merge_commit.is_empty()) {
         lines.push(format!(
             "Pull request #{} ({}) is not merged. {}",
@@ -137,11 +153,10 @@ fn stands(task: &Task, run: &[&HistoryEvent]) -> Vec<String> {
         ));
     }
     if !task.merge_commit.is_empty() {
-        lines.push(format!("The change is merged as {}.", short(&task.merge_commit)));
+        lines.push(merged(task, rolled_back));
     } else if matches!(task.status(), TaskStatus::Failed | TaskStatus::Blocked | TaskStatus::Cancelled) {
         lines.push("Nothing was merged and nothing was released.".to_owned());
     }
-    let rolled_back = run.iter().rev().find(|event| event.name == "RollbackCompleted");
     if let Some(event) = rolled_back {
         lines.push(format!("{}.", capital(&describe(event))));
     } else if !task.release_commit.is_empty() {
@@ -154,6 +169,23 @@ fn stands(task: &Task, run: &[&HistoryEvent]) -> Vec<String> {
         lines.push("Nothing has been changed yet.".to_owned());
     }
     lines
+}
+
+/// What became of the merged change on its branch: a rollback takes it back there too, where it can.
+fn merged(task: &Task, rolled_back: Option<&HistoryEvent>) -> String {
+    let commit = short(&task.merge_commit);
+    let rollback = rolled_back.map(Data::of);
+    let fact =
+        |name: &str| rollback.as_ref().map(|data| data.text(&format!("/failure/context/{name}")).to_owned());
+    match (fact("reverted_by").unwrap_or_default(), fact("not_reverted").unwrap_or_default()) {
+        (by, _) if !by.is_empty() => {
+            format!("The change was merged as {commit} and is reverted on its branch by {}.", short(&by))
+        }
+        (_, why) if !why.is_empty() => {
+            format!("The change is merged as {commit} and still on its branch: {why}")
+        }
+        _ => format!("The change is merged as {commit}."),
+    }
 }
 
 fn advice(task: &Task, failure: Option<&Failure>) -> Vec<String> {
@@ -333,5 +365,28 @@ mod tests {
         failure.message = "no model answered: it is down: no route".to_owned();
         failure.causes = vec!["no model answered".to_owned(), "it is down: no route".to_owned()];
         assert_eq!(why(&task, &[]).reason.len(), 1);
+    }
+
+    #[test]
+    fn a_rollback_says_what_became_of_the_merged_commit() {
+        let task =
+            Task { merge_commit: "1".repeat(40), ..task(TaskStatus::Failed, Some(Code::HealthCheckFailed)) };
+        for (name, value, said) in [
+            ("reverted_by", "2".repeat(40), "is reverted on its branch by 2222222222"),
+            ("not_reverted", "main moved; revert it by hand".to_owned(), "revert it by hand"),
+        ] {
+            let failure = events::Failure::new(Code::HealthCheckFailed, "503").with(name, value);
+            let rollback = sent(events::RollbackCompleted { failure: Some(failure), ..Default::default() });
+            let why = why(&task, &[rollback]);
+            assert!(why.stands[0].contains("1111111111") && why.stands[0].contains(said), "{:?}", why.stands);
+        }
+    }
+
+    #[test]
+    fn a_long_output_is_shown_from_its_end() {
+        let long: Vec<String> = (1..=50).map(|line| format!("line {line}")).collect();
+        let shown = last_lines(&long.join("\n"));
+        assert!(shown.starts_with("(30 lines left out)\nline 31\n") && shown.ends_with("line 50"), "{shown}");
+        assert_eq!(last_lines("short"), "short");
     }
 }

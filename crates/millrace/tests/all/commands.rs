@@ -185,7 +185,8 @@ async fn a_spec_is_handed_in_and_its_answer_is_waited_for() {
             }
         };
         let key = millrace_events::Log::Intake.key(&stored.subject).unwrap().to_string();
-        let failure = events::Failure::new(Code::SpecInvalid, "new.md has 1 fault");
+        let failure =
+            events::Failure::new(Code::SpecInvalid, "new.md has 1 fault").from_source("spec-registry");
         let problem = events::SpecProblem { line: 1, message: "no summary".to_owned(), ..Default::default() };
         let rejected = events::SpecRejected {
             submission: key.clone(),
@@ -202,6 +203,9 @@ async fn a_spec_is_handed_in_and_its_answer_is_waited_for() {
         text.contains("error[SPEC_INVALID]: new.md has 1 fault") && text.contains("line 1: no summary"),
         "{text}"
     );
+
+    let listed = out(&world.millrace(&["spec", "rejected"]).await);
+    assert!(listed.contains("no task SPEC_INVALID") && listed.contains("new.md has 1 fault"), "{listed}");
 
     let waits = ["spec", "register", "new.md", "--repository", "other", "--wait", "0s"];
     assert_eq!(world.millrace(&waits).await.status.code(), Some(7));

@@ -53,6 +53,22 @@ async fn bootstrap_tail_rebuild_and_verify() {
     let broken = run(&verify).await;
     assert_eq!(broken.status.code(), Some(1), "{}", out(&broken));
 
+    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let query = |name: &str, more: &str| {
+        let listen = taken.local_addr().unwrap();
+        let text = format!(
+            "database_url = \"{ledger}\"\nquery_listen = \"{listen}\"\n[nats]\nurl = \"{url}\"\n{more}"
+        );
+        std::fs::write(folder.path().join(name), text).unwrap();
+    };
+    query("taken.toml", "");
+    query("seed.toml", "seed_file = \"nowhere.seed\"");
+    for (config, message) in [("taken.toml", "cannot listen on"), ("seed.toml", "nowhere.seed")] {
+        let ended = millrace(folder.path(), &["run", "query", "--config", config]).await;
+        assert_eq!(ended.status.code(), Some(3), "{}{}", out(&ended), err(&ended));
+        assert!(err(&ended).contains(message), "{}", err(&ended));
+    }
+
     server.kill();
     assert_eq!(run(&["bootstrap"]).await.status.code(), Some(4));
 }

@@ -56,7 +56,15 @@ impl World {
         );
         let blobs = Blobs::new(broker.clone(), 1 << 20);
         let texts = Arc::new(StoredTexts::new(blobs.clone()));
-        let query = LedgerQueryService::new(reader, logs, texts, verifier, config, CancellationToken::new());
+        let query = LedgerQueryService::new(
+            reader,
+            logs,
+            texts,
+            verifier,
+            clock.clone(),
+            config,
+            CancellationToken::new(),
+        );
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let mut tasks = JoinSet::new();
