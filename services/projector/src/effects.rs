@@ -3,7 +3,7 @@
 use millrace_events::{CONTENT_TYPE_PROTOBUF, Envelope, Log};
 use millrace_ledger::{LedgerError, OverdueTask};
 use millrace_runtime::broker::{Append, AppendError, BrokerError};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::adapters::stored_event;
@@ -53,6 +53,10 @@ impl Watchdog {
             projector.look_for_loss(&stream).await?;
         }
         let now = projector.clock.now();
+        if !projector.has_caught_up().await? {
+            tracing::debug!("the ledger is behind; silent tasks are looked for when it is not");
+            return Ok(());
+        }
         for task in projector.ledger.active_overdue(now, projector.options.overdue_after).await? {
             if let Some(notice) = overdue(&silent(task), now) {
                 projector.say(&notice).await?;
@@ -63,6 +67,25 @@ impl Watchdog {
 }
 
 impl Projector {
+    /// Whether the ledger has all that the streams hold just now, or has it soon. Until then a task that seems
+    /// silent may only be unread.
+    async fn has_caught_up(&self) -> Result<bool, ReadFailure> {
+        let mut ends = Vec::new();
+        for stream in self.streams() {
+            ends.push((self.broker.stream_state(&stream).await?.last, stream));
+        }
+        let mut status = self.status();
+        let reached = status.wait_for(|status| {
+            ends.iter().all(|(end, stream)| {
+                // A lost stream is not followed any more: its own notice has been given.
+                status.applied.get(stream).is_some_and(|applied| applied >= end)
+                    || *end == 0
+                    || status.regressed.contains(stream)
+            })
+        });
+        Ok(timeout(self.options.sweep_every, reached).await.is_ok_and(|reached| reached.is_ok()))
+    }
+
     /// Compares a stream with what the ledger remembers of it. A loss is said in the projector's log, and the
     /// stream is not followed any more.
     pub(crate) async fn look_for_loss(&self, stream: &str) -> Result<(), ReadFailure> {

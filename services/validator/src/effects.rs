@@ -83,6 +83,8 @@ impl Hosted for ValidatorService {
                     biased;
                     findings = world.inspect(&context.key, task, checks.as_deref()) => findings?,
                     () = world.clock.sleep(world.validation) => {
+                        // Where it was NATS that took the time, this fails too, and it is waited for.
+                        world.opened(&context.key, task).await?;
                         return Ok(Some(effect.out_of_time(world.validation)));
                     }
                 };
@@ -104,8 +106,22 @@ impl Hosted for ValidatorService {
     }
 }
 
+/// Why a look was not whole.
+enum Hindrance {
+    /// The forge does not answer now: another look may help.
+    Forge(Fault),
+    /// Another look here does not help: it never will, or it is NATS, which the host waits for.
+    Fault(Fault),
+}
+
+impl From<Fault> for Hindrance {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
 impl World {
-    /// Looks until everything could be looked at. The caller bounds it.
+    /// Looks until everything could be looked at. The caller bounds it. An outage of NATS comes back at once.
     async fn inspect(
         &self,
         key: &Key,
@@ -114,11 +130,12 @@ impl World {
     ) -> Result<Findings, Fault> {
         loop {
             match self.look(key, task, checks).await {
-                Err(fault) if fault.retry => {
+                Ok(findings) => return Ok(findings),
+                Err(Hindrance::Fault(fault)) => return Err(fault),
+                Err(Hindrance::Forge(fault)) => {
                     tracing::warn!(task = task.task, %fault, "a look failed; looking again");
                     self.clock.sleep(LOOK_AGAIN).await;
                 }
-                looked => return looked,
             }
         }
     }
@@ -128,11 +145,11 @@ impl World {
         key: &Key,
         task: &TaskRef,
         checks: Option<&ChecksCompleted>,
-    ) -> Result<Findings, Fault> {
+    ) -> Result<Findings, Hindrance> {
         // The deployer's own word, not what a worker carried on from it.
         let Some(opened) = self.opened(key, task).await? else {
             let message = format!("no pull request was opened for {}", task.task);
-            return Err(Fault::lasting(Code::PrNotFound, message));
+            return Err(Fault::lasting(Code::PrNotFound, message).into());
         };
         let number = opened.pull_request.as_ref().map_or(0, |pull_request| pull_request.number);
         let shown = self.pull_requests.pull_request(&task.repository, number).await.map_err(look_fault)?;
@@ -232,12 +249,11 @@ fn is_same(found: Option<&TaskRef>, task: &TaskRef) -> bool {
     found.is_some_and(|found| (found.run, found.attempt) == (task.run, task.attempt))
 }
 
-fn look_fault(error: LookError) -> Fault {
+fn look_fault(error: LookError) -> Hindrance {
     let message = error.message.clone();
-    let fault = if error.is_transient {
-        Fault::transient(Code::ForgeUnavailable, message)
+    if error.is_transient {
+        Hindrance::Forge(Fault::transient(Code::ForgeUnavailable, message).caused_by(error))
     } else {
-        Fault::lasting(Code::ForgeUnavailable, message)
-    };
-    fault.caused_by(error)
+        Hindrance::Fault(Fault::lasting(Code::ForgeUnavailable, message).caused_by(error))
+    }
 }

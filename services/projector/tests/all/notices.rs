@@ -1,17 +1,93 @@
 //! What the projector says in its own log.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use millrace_decider::Cause;
 use millrace_events::{Log, v1};
 use millrace_runtime::bootstrap::{Declared, Installation};
-use millrace_runtime::broker::Broker;
+use millrace_runtime::broker::{
+    Append, AppendError, Appended, Broker, BrokerError, Consumer, Delivery, Stored, StreamState,
+};
 use millrace_runtime::clock::{Clock, System};
 use millrace_runtime::memory::{ManualClock, MemoryBroker};
 use millrace_testkit::eventually;
 
 use super::support::{BOUND, World, acknowledged, append, scheduled};
+
+/// Says how long the worker's log is, and does not show it.
+#[derive(Clone)]
+struct Withholding {
+    inner: MemoryBroker,
+    withholds: Arc<AtomicBool>,
+    /// How often somebody asked how long the dispatcher's log is.
+    looks: Arc<AtomicUsize>,
+}
+
+impl Withholding {
+    fn hides(&self, stream: &str) -> bool {
+        self.withholds.load(Ordering::SeqCst) && stream == Log::Worker.stream(0)
+    }
+}
+
+/// Its consumer: it does not ring either.
+struct Silent {
+    consumer: Box<dyn Consumer>,
+    broker: Withholding,
+    stream: String,
+}
+
+#[async_trait]
+impl Consumer for Silent {
+    async fn fetch(&self, limit: usize, wait: Duration) -> Result<Vec<Box<dyn Delivery>>, BrokerError> {
+        if self.broker.hides(&self.stream) {
+            tokio::time::sleep(wait).await;
+            return Ok(Vec::new());
+        }
+        self.consumer.fetch(limit, wait).await
+    }
+}
+
+#[async_trait]
+impl Broker for Withholding {
+    async fn append(&self, append: &Append) -> Result<Appended, AppendError> {
+        self.inner.append(append).await
+    }
+    async fn last(&self, stream: &str, subject: &str) -> Result<Option<Stored>, BrokerError> {
+        self.inner.last(stream, subject).await
+    }
+    async fn get(&self, stream: &str, sequence: u64) -> Result<Option<Stored>, BrokerError> {
+        self.inner.get(stream, sequence).await
+    }
+    async fn read(
+        &self,
+        stream: &str,
+        subject: Option<&str>,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<Stored>, BrokerError> {
+        if self.hides(stream) { Ok(Vec::new()) } else { self.inner.read(stream, subject, from, limit).await }
+    }
+    async fn stream_state(&self, stream: &str) -> Result<StreamState, BrokerError> {
+        if stream == Log::Dispatcher.stream(0) {
+            self.looks.fetch_add(1, Ordering::SeqCst);
+        }
+        self.inner.stream_state(stream).await
+    }
+    async fn purge_subject(&self, stream: &str, subject: &str) -> Result<(), BrokerError> {
+        self.inner.purge_subject(stream, subject).await
+    }
+    async fn consumer(&self, stream: &str, durable: &str) -> Result<Box<dyn Consumer>, BrokerError> {
+        let consumer = self.inner.consumer(stream, durable).await?;
+        let (broker, stream) = (self.clone(), stream.to_owned());
+        Ok(Box::new(Silent { consumer, broker, stream }))
+    }
+    fn is_connected(&self) -> bool {
+        true
+    }
+}
 
 /// Names of the projector's events, in order.
 async fn said(world: &World) -> Vec<String> {
@@ -50,6 +126,37 @@ async fn s4_mon2_a_silent_active_task_is_noticed_once_after_ninety_minutes() {
     world.wait_for(&Cause::new(Log::Projector.stream(0), 2)).await;
     running.stop().await;
     assert_eq!(said(&world).await, ["OverdueNoticed VTID-00001", "OverdueNoticed VTID-00001"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_projector_that_was_away_takes_nobody_for_silent() {
+    let clock = Arc::new(ManualClock::at(System.now()));
+    let world = World::at(clock.clone(), Arc::new(System)).await;
+    let running = world.start();
+    let cause = world.append("VTID-00001", None, scheduled("VTID-00001")).await;
+    world.wait_for(&cause).await;
+    running.stop().await;
+    // It spoke meanwhile, and nobody has read that yet.
+    clock.advance(Duration::from_secs(100 * 60));
+    let key = millrace_events::Key::new("VTID-00001").unwrap();
+    let event = acknowledged("VTID-00001").into();
+    let envelope =
+        millrace_events::Envelope::new("spoken", "/millrace/test", key.clone(), clock.now(), &event);
+    let append = Append::new(Log::Worker.stream(0), Log::Worker.subject(&key, 1), envelope.encode());
+    let append = append.content_type(millrace_events::CONTENT_TYPE_PROTOBUF);
+    let spoken = Cause::new(Log::Worker.stream(0), world.broker.append(&append).await.unwrap().sequence);
+    let slow = Withholding {
+        inner: world.broker.clone(),
+        withholds: Arc::new(AtomicBool::new(true)),
+        looks: Arc::default(),
+    };
+    let running = world.start_on(Arc::new(slow.clone()));
+    eventually!(BOUND, "several sweeps", slow.looks.load(Ordering::SeqCst) > 5);
+    assert!(said(&world).await.is_empty());
+    slow.withholds.store(false, Ordering::SeqCst);
+    world.wait_for(&spoken).await;
+    running.stop().await;
+    assert!(said(&world).await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -48,12 +48,15 @@ impl World {
     }
 
     pub(crate) fn start(&self) -> Running {
+        self.start_on(Arc::new(self.broker.clone()))
+    }
+
+    pub(crate) fn start_on(&self, broker: Arc<dyn Broker>) -> Running {
         let options = Options {
             poll: Duration::from_millis(50),
             sweep_every: Duration::from_millis(20),
             ..Options::default()
         };
-        let broker = Arc::new(self.broker.clone());
         let projector = Projector::new(broker, self.clock.clone(), self.ledger.clone(), options);
         let stop = CancellationToken::new();
         #[allow(clippy::disallowed_methods)]

@@ -1,10 +1,11 @@
 //! The validator between the logs, the store and a scripted forge.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use millrace_decider::Timestamp;
+use millrace_decider::{Cause, Timestamp};
 use millrace_events::v1::{
     Blob, CheckDefinition, CheckResult, ChecksCompleted, PullRequest, PullRequestOpened, TaskRef,
     ValidationPassed,
@@ -12,12 +13,14 @@ use millrace_events::v1::{
 use millrace_events::{CONTENT_TYPE_PROTOBUF, Envelope, Event, Key, Log, LogEvent as _, ValidatorEvent};
 use millrace_runtime::blobs::Blobs;
 use millrace_runtime::bootstrap::{Declared, Installation};
-use millrace_runtime::broker::{Append, Broker as _};
+use millrace_runtime::broker::{
+    Append, AppendError, Appended, Broker, BrokerError, Consumer, Stored, StreamState,
+};
 use millrace_runtime::clock::{Clock, System};
-use millrace_runtime::host::{Host, HostError, HostOptions};
+use millrace_runtime::host::{EffectContext, Host, HostError, HostOptions, Hosted as _};
 use millrace_runtime::log_reader::LogReader;
 use millrace_runtime::memory::{ManualClock, MemoryBroker};
-use millrace_validator::domain::{REQUIRED_EVIDENCE, Validator};
+use millrace_validator::domain::{Effect, Input, REQUIRED_EVIDENCE, Validator};
 use millrace_validator::effects::{ValidatorService, World};
 use millrace_validator::ports::{LookError, PullRequests, Shown};
 use tokio::task::JoinSet;
@@ -75,13 +78,7 @@ impl Stage {
         let broker = Arc::new(MemoryBroker::new(clock.clone(), &Declared::of(&Installation::default())));
         let shown = Shown { open: true, merged: false, head: "head".to_owned() };
         let forge = Arc::new(ScriptedForge(Mutex::new(Forge::Shows(Some(shown)))));
-        let world = World {
-            pull_requests: forge.clone(),
-            logs: LogReader::new(broker.clone(), 1),
-            blobs: Blobs::new(broker.clone(), 1 << 20),
-            clock: clock.clone(),
-            validation: Duration::from_secs(30),
-        };
+        let world = Self::world(forge.clone(), broker.clone(), clock.clone());
         let decider = Validator { checks_wait: Duration::from_secs(3600) };
         let host = Host::new(
             ValidatorService::new(decider, world),
@@ -93,6 +90,17 @@ impl Stage {
         let mut running = JoinSet::new();
         running.spawn(host.run());
         Self { broker, clock, manual, forge, _running: running }
+    }
+
+    /// What the validator reaches, over any broker.
+    fn world(forge: Arc<ScriptedForge>, broker: Arc<dyn Broker>, clock: Arc<dyn Clock>) -> World {
+        World {
+            pull_requests: forge,
+            logs: LogReader::new(broker.clone(), 1),
+            blobs: Blobs::new(broker, 1 << 20),
+            clock,
+            validation: Duration::from_secs(30),
+        }
     }
 
     fn forge(&self, script: Forge) {
@@ -316,4 +324,115 @@ async fn checks_that_never_come_end_it_at_their_limit() {
     assert_eq!(code, "CHECKS_TIMEOUT");
     assert!(message.contains("pull request 7"), "{message}");
     assert!(stage.clock.now().since(begin) >= Duration::from_secs(3600));
+}
+
+/// Answers so many questions, and then none.
+struct Failing {
+    inner: Arc<dyn Broker>,
+    left: AtomicUsize,
+}
+
+impl Failing {
+    fn check(&self, operation: &str) -> Result<(), BrokerError> {
+        let one_less = |left: usize| left.checked_sub(1);
+        match self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(BrokerError::Timeout { operation: operation.to_owned(), after: Duration::ZERO }),
+        }
+    }
+}
+
+#[async_trait]
+impl Broker for Failing {
+    async fn append(&self, append: &Append) -> Result<Appended, AppendError> {
+        self.check(&append.subject)?;
+        self.inner.append(append).await
+    }
+    async fn last(&self, stream: &str, subject: &str) -> Result<Option<Stored>, BrokerError> {
+        self.check(subject)?;
+        self.inner.last(stream, subject).await
+    }
+    async fn get(&self, stream: &str, sequence: u64) -> Result<Option<Stored>, BrokerError> {
+        self.check(stream)?;
+        self.inner.get(stream, sequence).await
+    }
+    async fn read(
+        &self,
+        stream: &str,
+        subject: Option<&str>,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<Stored>, BrokerError> {
+        self.check(stream)?;
+        self.inner.read(stream, subject, from, limit).await
+    }
+    async fn stream_state(&self, stream: &str) -> Result<StreamState, BrokerError> {
+        self.check(stream)?;
+        self.inner.stream_state(stream).await
+    }
+    async fn purge_subject(&self, stream: &str, subject: &str) -> Result<(), BrokerError> {
+        self.check(subject)?;
+        self.inner.purge_subject(stream, subject).await
+    }
+    async fn consumer(&self, stream: &str, durable: &str) -> Result<Box<dyn Consumer>, BrokerError> {
+        self.check(stream)?;
+        self.inner.consumer(stream, durable).await
+    }
+    fn is_connected(&self) -> bool {
+        self.left.load(Ordering::SeqCst) > 0
+    }
+}
+
+/// Performs an effect with ever fewer failures, until there is an answer: how many questions that takes.
+async fn answered(stage: &Stage, effect: &Effect) -> (usize, Input) {
+    for answered in 0..200 {
+        let broker = Arc::new(Failing { inner: stage.broker.clone(), left: AtomicUsize::new(answered) });
+        let world = Stage::world(stage.forge.clone(), broker, stage.clock.clone());
+        let service = ValidatorService::new(Validator { checks_wait: Duration::from_secs(3600) }, world);
+        let context = EffectContext {
+            key: Key::new("VTID-01213").unwrap(),
+            cause: Cause::new("MILLRACE_DEPLOYER_0", 1),
+            now: stage.clock.now(),
+            attempt: 1,
+            stop: CancellationToken::new(),
+        };
+        let time = async {
+            while matches!(&*stage.forge.0.lock().unwrap(), Forge::Hangs) {
+                stage.manual.as_ref().unwrap().advance(Duration::from_secs(1));
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            std::future::pending::<()>().await
+        };
+        let performed = tokio::select! {
+            biased;
+            performed = service.perform(effect, &context) => performed,
+            () = time => unreachable!(),
+            () = tokio::time::sleep(SOON) => panic!("{effect:?} does not come back after {answered} answers"),
+        };
+        match performed {
+            Ok(input) => return (answered, input.unwrap()),
+            Err(fault) => assert!(fault.waits, "{effect:?} after {answered} answers: {fault:?}"),
+        }
+    }
+    panic!("{effect:?} never ends");
+}
+
+#[tokio::test]
+async fn an_outage_of_nats_is_no_verdict() {
+    let stage = Stage::on_manual_clock();
+    let opened = stage.opened(1, &["unit"]).await;
+    stage.say(opened.clone()).await;
+    let pull_request = opened.pull_request.clone().unwrap();
+    let inspect = Effect::Inspect { task: task(1), pull_request, checks: None };
+    let (asked, input) = answered(&stage, &inspect).await;
+    assert!(matches!(input, Input::Inspected { .. }), "{input:?}");
+    assert!(asked > REQUIRED_EVIDENCE.len(), "{asked}");
+    let (asked, input) = answered(&stage, &Effect::FindChecks(task(1))).await;
+    assert!(matches!(input, Input::Failed { .. }) && asked > 1, "{asked}: {input:?}");
+    // Nor where it is away when the limit of a forge that hangs is over: only with it that is an answer.
+    stage.forge(Forge::Hangs);
+    let (asked, input) = answered(&stage, &inspect).await;
+    let Input::Failed { failure, .. } = input else { panic!("{input:?}") };
+    assert_eq!(failure.code_name(), "VALIDATION_TIMEOUT");
+    assert_eq!(asked, 2, "what was opened, before and after");
 }
