@@ -15,7 +15,7 @@ pub mod span {
     /// The name of a messaging span, `<operation> <destination template>`. The template and not the
     /// subject, which carries a task id and would give each task names of its own.
     #[must_use]
-    pub fn messaging(operation: &str, destination_template: &str) -> String {
+    pub fn messaging(operation: &str, destination_template: impl std::fmt::Display) -> String {
         format!("{operation} {destination_template}")
     }
 
@@ -34,8 +34,6 @@ pub mod value {
     pub const SEND: &str = "send";
     /// Operation name and type of handling one message; span kind `consumer`.
     pub const PROCESS: &str = "process";
-    /// Operation name and type of an acknowledgement; span kind `client`.
-    pub const SETTLE: &str = "settle";
 }
 
 /// Names of attributes.
@@ -52,22 +50,10 @@ pub mod attribute {
     pub const REPOSITORY_ID: &str = "millrace.repository.id";
     /// The type of an event.
     pub const EVENT_TYPE: &str = "millrace.event.type";
-    /// The stage of the pipeline.
-    pub const STAGE: &str = "millrace.stage";
-    /// Status before a transition.
-    pub const STATUS_FROM: &str = "millrace.status.from";
     /// Status after a transition.
     pub const STATUS_TO: &str = "millrace.status.to";
-    /// Kind of an effect that is performed.
-    pub const EFFECT: &str = "millrace.effect";
-    /// What a check came to: passed or failed.
-    pub const VERDICT: &str = "millrace.verdict";
     /// An error code of the catalogue, or the class of another error.
     pub const ERROR_TYPE: &str = "error.type";
-    /// The name and version of the prompt, and the digest of its text.
-    pub const PROMPT_VERSION: &str = "app.prompt.version";
-    /// SHA-256 of the prompt, hex.
-    pub const PROMPT_SHA256: &str = "app.prompt.sha256";
 
     /// Always [`super::value::NATS`].
     pub const MESSAGING_SYSTEM: &str = "messaging.system";
@@ -75,8 +61,6 @@ pub mod attribute {
     pub const MESSAGING_OPERATION_NAME: &str = "messaging.operation.name";
     /// One of [`super::value`].
     pub const MESSAGING_OPERATION_TYPE: &str = "messaging.operation.type";
-    /// The subject.
-    pub const MESSAGING_DESTINATION_NAME: &str = "messaging.destination.name";
     /// The subject with the key left open.
     pub const MESSAGING_DESTINATION_TEMPLATE: &str = "messaging.destination.template";
     /// The durable consumer.
@@ -85,17 +69,9 @@ pub mod attribute {
     pub const MESSAGING_MESSAGE_ID: &str = "messaging.message.id";
     /// The task's id: what belongs together.
     pub const MESSAGING_CONVERSATION_ID: &str = "messaging.message.conversation_id";
-    /// Bytes of the payload.
-    pub const MESSAGING_BODY_SIZE: &str = "messaging.message.body.size";
-    /// Messages of one batch.
-    pub const MESSAGING_BATCH_COUNT: &str = "messaging.batch.message_count";
-    /// How often the broker delivered this message; above 1 it is a redelivery.
-    pub const MESSAGING_DELIVERY_COUNT: &str = "messaging.nats.delivery_count";
     /// The message's sequence in its stream.
     pub const MESSAGING_STREAM_SEQUENCE: &str = "messaging.nats.stream.sequence";
 
-    /// The kind of pipeline: the repository's checks, a release.
-    pub const CICD_PIPELINE_NAME: &str = "cicd.pipeline.name";
     /// Task and run.
     pub const CICD_PIPELINE_RUN_ID: &str = "cicd.pipeline.run.id";
     /// `success`, `failure`, `timeout`, `cancellation`, `error`.
@@ -104,12 +80,6 @@ pub mod attribute {
     pub const VCS_CHANGE_ID: &str = "vcs.change.id";
     /// The commit that is looked at.
     pub const VCS_REF_HEAD_REVISION: &str = "vcs.ref.head.revision";
-    /// The branch that is looked at.
-    pub const VCS_REF_HEAD_NAME: &str = "vcs.ref.head.name";
-    /// The commit it is based on.
-    pub const VCS_REF_BASE_REVISION: &str = "vcs.ref.base.revision";
-    /// The repository's URL, without credentials.
-    pub const VCS_REPOSITORY_URL: &str = "vcs.repository.url.full";
 
     /// `chat`, …
     pub const GEN_AI_OPERATION_NAME: &str = "gen_ai.operation.name";
@@ -117,8 +87,6 @@ pub mod attribute {
     pub const GEN_AI_PROVIDER_NAME: &str = "gen_ai.provider.name";
     /// The model that was asked for.
     pub const GEN_AI_REQUEST_MODEL: &str = "gen_ai.request.model";
-    /// The model that answered.
-    pub const GEN_AI_RESPONSE_MODEL: &str = "gen_ai.response.model";
     /// Tokens read, the cached ones among them.
     pub const GEN_AI_USAGE_INPUT_TOKENS: &str = "gen_ai.usage.input_tokens";
     /// Tokens written, the reasoning ones among them.

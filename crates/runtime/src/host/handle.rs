@@ -8,7 +8,7 @@ use tracing::Instrument as _;
 
 use super::pump::{Host, HostError, Origin};
 use super::settle::{Chain, Settled, chain_of};
-use super::{Hosted, Incoming, Received, dead_letter};
+use super::{Hosted, Incoming, Received, dead_letter, spans};
 use crate::broker::{Delivery, Stored};
 
 /// How long telling the broker about progress may take.
@@ -70,7 +70,7 @@ impl<H: Hosted> Host<H> {
             }
         };
         let Some(input) = self.hosted.accept(&received) else { return Ok(Answer::Acknowledge) };
-        let span = self.process_span(&received, &envelope);
+        let span = spans::process(H::SERVICE, &received, &envelope);
         let mut chain = Chain {
             cause: cause_of(&received, &envelope, origin),
             index: 0,
@@ -124,39 +124,6 @@ impl<H: Hosted> Host<H> {
             }
             self.clock.sleep(backoff.pause()).await;
         }
-    }
-
-    fn process_span(&self, received: &Received, envelope: &Envelope) -> tracing::Span {
-        let template = match received.log {
-            Some(log) => {
-                format!("{}.{}.{{partition}}.{{key}}", millrace_events::catalogue::NAMESPACE, log.name())
-            }
-            None => format!(
-                "{}.{}.due.{{key}}.{{name}}",
-                millrace_events::catalogue::NAMESPACE,
-                H::SERVICE.name()
-            ),
-        };
-        let span = tracing::info_span!(
-            "process",
-            otel.name = %format!("process {template}"),
-            otel.kind = "consumer",
-            messaging.system = "nats",
-            messaging.operation.name = "process",
-            messaging.operation.type = "process",
-            messaging.destination.template = %template,
-            messaging.consumer.group.name = H::SERVICE.durable(),
-            messaging.message.id = %envelope.id,
-            messaging.message.conversation_id = %received.key,
-            millrace.service = H::SERVICE.name(),
-            millrace.event = envelope.name(),
-            millrace.stream.sequence = received.position.sequence,
-            cicd.pipeline.run.id = envelope.run,
-        );
-        if !envelope.traceparent.is_empty() {
-            millrace_telemetry::context::set_parent(&span, &envelope.traceparent, &envelope.tracestate);
-        }
-        span
     }
 }
 

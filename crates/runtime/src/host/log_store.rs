@@ -5,7 +5,10 @@ use std::sync::Arc;
 use millrace_decider::{Cause, Context, Decider, Recorded};
 use millrace_events::v1::Failure;
 use millrace_events::{CONTENT_TYPE_PROTOBUF, Envelope, Event, Key, LogEvent, event_id};
+use millrace_telemetry::context::{set_error, traceparent_of};
+use tracing::Instrument as _;
 
+use super::spans;
 use super::state_cache::Cached;
 use crate::broker::{Append, AppendError, Broker, BrokerError, Stored, follows};
 
@@ -24,8 +27,9 @@ pub(super) struct Writing<'a> {
     pub(super) context: &'a Context,
     /// How many events this input has led to so far.
     pub(super) index: u32,
-    pub(super) traceparent: String,
-    pub(super) tracestate: String,
+    /// The trace context that came with the input, passed on where nothing is traced here.
+    pub(super) traceparent: &'a str,
+    pub(super) tracestate: &'a str,
 }
 
 impl LogStore {
@@ -89,23 +93,27 @@ impl LogStore {
         let (stream, subject) = self.place::<D::Event>(writing.key);
         let Context { now, cause } = writing.context;
         let mut wire: Event = event.into_event();
-        if let Some(failure) = wire.failure_mut() {
-            complete(failure, self.service, &writing.traceparent);
-        }
         let id = event_id(cause, self.service, wire.name(), writing.index);
         let source = format!("/{}/{}", millrace_events::catalogue::NAMESPACE, self.service);
         let mut envelope = Envelope::new(id.to_string(), source, writing.key.clone(), *now, &wire);
         envelope.cause = Some(cause.clone());
         envelope.run = wire.task_ref().map_or(0, |task| task.run);
-        envelope.traceparent = writing.traceparent;
-        envelope.tracestate = writing.tracestate;
+        let sending = spans::send(self.service, writing.key, &envelope, &wire);
+        (envelope.traceparent, envelope.tracestate) = traceparent_of(&sending)
+            .unwrap_or_else(|| (writing.traceparent.to_owned(), writing.tracestate.to_owned()));
+        if let Some(failure) = wire.failure_mut() {
+            complete(failure, self.service, &envelope.traceparent);
+            envelope.data = wire.encode();
+        }
         let payload = envelope.encode();
         if payload.len() > millrace_events::MAX_EVENT_BYTES {
             return Err(AppendError::TooLarge { subject, bytes: payload.len() });
         }
         let append =
             Append::new(stream, subject, payload).content_type(CONTENT_TYPE_PROTOBUF).expecting(cached.last);
-        let appended = self.broker.append(&append).await?;
+        let appended = self.broker.append(&append).instrument(sending.clone()).await;
+        let appended = appended.inspect_err(|error| set_error(&sending, &error.to_string()))?;
+        sending.in_scope(|| spans::consequence(&wire));
         // What is folded is what was written.
         let Some(event) = D::Event::from_event(wire) else { return Ok(appended.sequence) };
         let recorded =

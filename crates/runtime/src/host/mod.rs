@@ -12,6 +12,7 @@ mod log_store;
 mod pump;
 pub mod retry;
 mod settle;
+mod spans;
 mod state_cache;
 
 pub use effect::EffectContext;

@@ -6,14 +6,14 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use millrace_decider::{Cause, Context, Deadline, Decider, Due, Refusal, Timestamp};
-use millrace_events::{Envelope, Key, v1::TimerFired};
+use millrace_events::{Envelope, Key, Service, v1::TimerFired};
 use tracing::Instrument as _;
 
 use super::fault::Fault;
 use super::log_store::Writing;
 use super::pump::{Host, HostError};
 use super::retry::Backoff;
-use super::{EffectContext, Hosted};
+use super::{EffectContext, Hosted, spans};
 use crate::broker::{Append, AppendError, Schedule};
 
 /// Effects that one input may lead to, one after the other. More is a decider that never comes to rest.
@@ -169,9 +169,13 @@ impl<H: Hosted> Host<H> {
                 *guard = Some(cached);
                 return Ok(Step::Decided(due));
             };
-            let (traceparent, tracestate) = millrace_telemetry::context::current_traceparent()
-                .unwrap_or_else(|| (chain.traceparent.clone(), chain.tracestate.clone()));
-            let writing = Writing { key, context: &context, index: chain.index, traceparent, tracestate };
+            let writing = Writing {
+                key,
+                context: &context,
+                index: chain.index,
+                traceparent: &chain.traceparent,
+                tracestate: &chain.tracestate,
+            };
             match self.log.append(decider, &mut cached, event, writing).await {
                 Ok(sequence) => {
                     chain.index += 1;
@@ -214,7 +218,10 @@ impl<H: Hosted> Host<H> {
                 attempt,
                 stop: self.stop.clone(),
             };
-            let span = tracing::debug_span!("effect", %key, ?effect, attempt);
+            let span = match H::SERVICE {
+                Service::Validator => spans::verify(key),
+                _ => tracing::debug_span!("effect", %key, ?effect, attempt),
+            };
             match self.hosted.perform(effect, &context).instrument(span).await {
                 Ok(outcome) => return Ok(Ok(outcome)),
                 Err(fault) if fault.waits => {
