@@ -141,3 +141,18 @@ async fn s2_g8a_an_execution_over_its_limit_is_killed() {
         "it still runs"
     );
 }
+
+/// S2-A4: a fork bomb is named as what it is, and harms nobody.
+#[tokio::test(flavor = "multi_thread")]
+async fn s2_a4_a_fork_bomb_is_a_violation_of_the_sandbox() {
+    let cluster = Cluster::start().await;
+    let plan = Plan::page("x").command("while :; do sleep 3598 & done");
+    cluster.repository.add_spec("00007", spec("VTID-00007", &plan));
+    let task = cluster.wait_for("VTID-00007", TaskStatus::Failed, BOUND).await;
+    assert_explained(&task, "SANDBOX_VIOLATION");
+    assert!(task.failure.unwrap().message.contains("processes"), "the failure names the limit");
+    let processes = std::process::Command::new("ps").args(["-eo", "args"]).output().unwrap();
+    assert!(!String::from_utf8_lossy(&processes.stdout).lines().any(|line| line == "sleep 3598"));
+    cluster.repository.add_spec("00008", spec("VTID-00008", &Plan::page("well")));
+    cluster.wait_for("VTID-00008", TaskStatus::Complete, BOUND).await;
+}
