@@ -108,9 +108,8 @@ async fn a_killed_nats_server_loses_nothing() {
 /// S2-G1a to c, S1-Gap3.A to C: with no worker the order is offered three times, and then a person is asked.
 #[tokio::test(flavor = "multi_thread")]
 async fn s2_g1_without_a_worker_the_task_is_blocked_after_three_offers() {
-    let mut options = Options::default();
-    options.config =
-        "[limits]\nacknowledge = \"1s\"\ndispatch_backoff = \"200ms\"\nlease = \"3s\"\nlease_renewal = \"1s\"\n".to_owned();
+    let config = "[limits]\nacknowledge = \"1s\"\ndispatch_backoff = \"200ms\"\nlease = \"3s\"\nlease_renewal = \"1s\"\n";
+    let options = Options { config: config.to_owned(), ..Options::default() };
     let mut cluster = Cluster::start_with(options).await;
     for worker in ["worker-1", "worker-2"] {
         assert_eq!(cluster.stop(worker), Some(0), "a stop in order ends with exit code 0");
