@@ -97,6 +97,7 @@ mod tests {
             base_branch: "main".to_owned(),
             task_prefix: "SHOP".to_owned(),
             task_base: 100,
+            specs_url: None,
             specs_path: "docs/specs".to_owned(),
             scan_period: std::time::Duration::from_secs(30),
             target: "local".to_owned(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use millrace_forge::Git;
 use millrace_runtime::settings::{self, Settings, SettingsError};
 
-use crate::adapters::GitScan;
+use crate::adapters::{GitScan, SplitSource};
 use crate::config::Config;
 use crate::domain::format::ParseSettings;
 use crate::ports::{Repository, ScanLimits, SpecSource};
@@ -48,16 +48,26 @@ impl Repositories {
     pub fn of(settings: &Settings, config: &Config) -> Result<Self, SettingsError> {
         let limits = ScanLimits { find_deadline: settings.limits.spec_sync, ..ScanLimits::default() };
         let sources = settings.repositories.iter().map(|repository| {
-            let place = Repository {
-                id: repository.id.clone(),
-                location: repository.url.clone(),
-                base_branch: repository.base_branch.clone(),
-                specs_path: repository.specs_path.clone(),
+            let scan = |id: String, location: &str| {
+                let place = Repository {
+                    id,
+                    location: location.to_owned(),
+                    base_branch: repository.base_branch.clone(),
+                    specs_path: repository.specs_path.clone(),
+                };
+                GitScan::new(place, &config.directory, Git::new(), parse_settings(repository), limits)
+                    .map_err(|error| SettingsError::invalid(error.to_string()))
             };
-            let parse = parse_settings(repository);
-            let files = GitScan::new(place, &config.directory, Git::new(), parse, limits)
-                .map_err(|error| SettingsError::invalid(error.to_string()))?;
-            Ok(Source::new(repository.clone(), Arc::new(files)))
+            let base = scan(repository.id.clone(), &repository.url)?;
+            let files: Arc<dyn SpecSource> = match &repository.specs_url {
+                Some(specs) => {
+                    // Each has a mirror of its own.
+                    let specs = scan(format!("{}-specs", repository.id), specs)?;
+                    Arc::new(SplitSource { specs, base })
+                }
+                None => Arc::new(base),
+            };
+            Ok(Source::new(repository.clone(), files))
         });
         Ok(Self { sources: sources.collect::<Result<_, SettingsError>>()? })
     }

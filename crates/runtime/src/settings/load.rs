@@ -103,7 +103,8 @@ impl Settings {
             {
                 problems.push(format!(
                     "repository `{id}`: {url} is a working tree, and changes are pushed to bare repositories \
-                     only; make one with `git clone --bare {url} {id}.git` and name that",
+                     only; make one with `git clone --bare {url} {id}.git`, name that, and name the working tree as \
+                     specs_url if specs are to be read from it",
                     url = repository.url
                 ));
             }

@@ -96,6 +96,9 @@ pub struct Repository {
     pub id: String,
     /// Path or URL of the git repository.
     pub url: String,
+    /// Path or URL that its specs are read from, where that is another than `url`: a working tree will do.
+    #[serde(default)]
+    pub specs_url: Option<String>,
     /// Which forge has its pull requests.
     #[serde(default)]
     pub forge: ForgeKind,

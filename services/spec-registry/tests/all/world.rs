@@ -61,6 +61,7 @@ pub(crate) fn repository(id: &str, url: &str) -> Repository {
         base_branch: "main".to_owned(),
         task_prefix: "VTID".to_owned(),
         task_base: 100,
+        specs_url: None,
         specs_path: "docs/specs".to_owned(),
         scan_period: Duration::from_millis(50),
         target: "local".to_owned(),

@@ -82,6 +82,7 @@ impl World {
             base_branch: "main".to_owned(),
             task_prefix: "VTID".to_owned(),
             task_base: 1,
+            specs_url: None,
             specs_path: "docs/specs".to_owned(),
             scan_period: Duration::from_secs(30),
             target: "demo".to_owned(),
