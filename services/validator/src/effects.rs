@@ -152,7 +152,11 @@ impl World {
             return Err(Fault::lasting(Code::PrNotFound, message).into());
         };
         let number = opened.pull_request.as_ref().map_or(0, |pull_request| pull_request.number);
-        let shown = self.pull_requests.pull_request(&task.repository, number).await.map_err(look_fault)?;
+        let shown = self
+            .pull_requests
+            .pull_request(&task.repository, number, &task.base_commit)
+            .await
+            .map_err(look_fault)?;
         let mut evidence = Vec::new();
         let mut proof = None;
         for name in REQUIRED_EVIDENCE {
@@ -162,7 +166,12 @@ impl World {
             evidence.push(Artifact { name: name.to_owned(), fault });
         }
         Ok(Findings {
-            shown: shown.map(|shown| Showing { open: shown.open, merged: shown.merged, head: shown.head }),
+            shown: shown.map(|shown| Showing {
+                open: shown.open,
+                merged: shown.merged,
+                head: shown.head,
+                redefines_checks: shown.redefines_checks,
+            }),
             evidence,
             proof,
             checks: checks.cloned().map(Box::new),

@@ -5,8 +5,14 @@ use async_trait::async_trait;
 /// Pull requests of the configured repositories, for reading.
 #[async_trait]
 pub trait PullRequests: Send + Sync {
-    /// The pull request as it stands now; `None` when it was deleted or never existed.
-    async fn pull_request(&self, repository: &str, number: u64) -> Result<Option<Shown>, LookError>;
+    /// The pull request as it stands now; `None` when it was deleted or never existed. `base_commit`: what
+    /// the change was made from.
+    async fn pull_request(
+        &self,
+        repository: &str,
+        number: u64,
+        base_commit: &str,
+    ) -> Result<Option<Shown>, LookError>;
 }
 
 /// A pull request as it stands.
@@ -18,6 +24,8 @@ pub struct Shown {
     pub merged: bool,
     /// Full SHA of its head.
     pub head: String,
+    /// Its head defines other checks than the commit that the change was made from.
+    pub redefines_checks: bool,
 }
 
 /// A look that gave no answer.

@@ -9,6 +9,9 @@ use tokio::sync::OnceCell;
 
 use crate::ports::{LookError, PullRequests, Shown};
 
+/// Where a repository defines its checks.
+const CHECKS_FILE: &str = ".millrace.toml";
+
 /// The forges of the settings.
 pub struct ConfiguredForges {
     repositories: BTreeMap<String, (ForgeKind, String, OnceCell<LocalForge>)>,
@@ -28,7 +31,12 @@ impl ConfiguredForges {
 
 #[async_trait]
 impl PullRequests for ConfiguredForges {
-    async fn pull_request(&self, repository: &str, number: u64) -> Result<Option<Shown>, LookError> {
+    async fn pull_request(
+        &self,
+        repository: &str,
+        number: u64,
+        base_commit: &str,
+    ) -> Result<Option<Shown>, LookError> {
         let Some((kind, url, opened)) = self.repositories.get(repository) else {
             let message = format!("no repository `{repository}` is configured here");
             return Err(LookError { message, is_transient: false, source: None });
@@ -44,11 +52,14 @@ impl PullRequests for ConfiguredForges {
                 .await
                 .map_err(failed)?,
         };
-        let found = forge.pull_request(number).await.map_err(failed)?;
-        Ok(found.map(|found| Shown {
+        let Some(found) = forge.pull_request(number).await.map_err(failed)? else { return Ok(None) };
+        let at_head = forge.read_file(&found.head_sha, CHECKS_FILE).await.map_err(failed)?;
+        let at_base = forge.read_file(base_commit, CHECKS_FILE).await.map_err(failed)?;
+        Ok(Some(Shown {
             open: found.state == State::Open,
             merged: found.state == State::Merged,
             head: found.head_sha,
+            redefines_checks: at_head != at_base,
         }))
     }
 }

@@ -31,6 +31,8 @@ pub struct Showing {
     pub merged: bool,
     /// Full SHA of its head.
     pub head: String,
+    /// Its head defines other checks than its base.
+    pub redefines_checks: bool,
 }
 
 /// One piece of evidence.

@@ -26,6 +26,7 @@ pub fn judge(task: &TaskRef, found: &Findings) -> ValidatorEvent {
         ("pull_request_exists", exists(found, &opened)),
         ("pull_request_open", is_open(found, &opened)),
         ("head_unchanged", head_unchanged(found, &opened)),
+        ("checks_definition_unchanged", checks_definition_unchanged(found)),
         ("evidence_complete", evidence_complete(found)),
         ("checks_passed", checks_passed(found, &opened)),
     ];
@@ -101,6 +102,19 @@ fn head_unchanged(found: &Findings, opened: &PullRequest) -> Answer {
         Code::PrHeadMoved,
         format!("pull request {} is at {}, not at the worker's {}", opened.number, shown.head, opened.head),
     )
+}
+
+/// A change to the definition of the checks needs a person's approval, DESIGN section 5; nobody can give it
+/// in this version, so it is made by hand.
+fn checks_definition_unchanged(found: &Findings) -> Answer {
+    let Some(shown) = &found.shown else { return NotApplicable("there is no pull request") };
+    if shown.redefines_checks {
+        let reason = "the change rewrites .millrace.toml, which defines the checks of every later change; \
+                      that needs a person: commit it by hand"
+            .to_owned();
+        return Fail(Code::PolicyDenied, reason);
+    }
+    Pass(".millrace.toml is that of the base".to_owned())
 }
 
 fn evidence_complete(found: &Findings) -> Answer {

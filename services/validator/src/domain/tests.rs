@@ -58,7 +58,7 @@ fn checked(attempt: u32, base: &str, results: &[(&str, bool)]) -> ChecksComplete
 fn good() -> Findings {
     Findings {
         opened: opened(1, &["unit", "lint"]),
-        shown: Some(Showing { open: true, merged: false, head: "head".to_owned() }),
+        shown: Some(Showing { open: true, merged: false, head: "head".to_owned(), redefines_checks: false }),
         evidence: REQUIRED_EVIDENCE
             .map(|name| Artifact { name: name.to_owned(), fault: None })
             .into_iter()
@@ -98,6 +98,7 @@ fn what_passes_names_the_head_and_base_that_were_checked() {
         "pull_request_exists",
         "pull_request_open",
         "head_unchanged",
+        "checks_definition_unchanged",
         "evidence_complete",
         "checks_passed",
     ];
@@ -129,8 +130,18 @@ fn s2_b4_failed_work_fails_though_everything_else_is_there() {
 }
 
 #[test]
+fn a_change_that_rewrites_the_checks_needs_a_person() {
+    let rewritten = Showing { open: true, merged: false, head: "head".to_owned(), redefines_checks: true };
+    let (code, message, _) = objection(&Findings { shown: Some(rewritten), ..good() });
+    assert_eq!(code, Code::PolicyDenied);
+    assert!(message.contains(".millrace.toml"), "{message}");
+}
+
+#[test]
 fn s2_g5_the_pull_request_must_exist_be_open_and_be_at_the_head() {
-    let shown = |open, merged, head: &str| Some(Showing { open, merged, head: head.to_owned() });
+    let shown = |open, merged, head: &str| {
+        Some(Showing { open, merged, head: head.to_owned(), redefines_checks: false })
+    };
     for (shown, code, word) in [
         (None, Code::PrNotFound, "not on the forge"),
         (shown(false, false, "head"), Code::PrClosed, "closed"),

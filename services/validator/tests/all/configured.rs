@@ -13,6 +13,7 @@ fn repository(id: &str, url: String) -> Repository {
         base_branch: "main".to_owned(),
         task_prefix: "VTID".to_owned(),
         task_base: 1,
+        specs_url: None,
         specs_path: "docs/specs".to_owned(),
         scan_period: std::time::Duration::from_secs(30),
         target: "web".to_owned(),
@@ -34,6 +35,7 @@ async fn a_pull_request_is_looked_at_where_it_is_configured() {
         inside.run(["commit", "-q", "--allow-empty", "-m", branch]).await.unwrap();
         inside.run(["push", "-q", "origin", &format!("HEAD:refs/heads/{branch}")]).await.unwrap();
     }
+    let base = inside.run(["rev-parse", "HEAD~1"]).await.unwrap().text();
     let head = inside.run(["rev-parse", "HEAD"]).await.unwrap().text();
     let url = scratch.path().join("origin.git").display().to_string();
     let forge = LocalForge::open(LocalForgeConfig::new(&url)).await.unwrap();
@@ -50,14 +52,21 @@ async fn a_pull_request_is_looked_at_where_it_is_configured() {
     let nowhere = scratch.path().join("nowhere.git").display().to_string();
     let repositories = vec![repository("shop", url), repository("gone", nowhere)];
     let forges = ConfiguredForges::new(&Settings { repositories, ..Settings::default() });
-    let shown = forges.pull_request("shop", number).await.unwrap().unwrap();
+    let shown = forges.pull_request("shop", number, &base).await.unwrap().unwrap();
     assert!(shown.open && !shown.merged);
     assert_eq!(shown.head, head);
-    assert_eq!(forges.pull_request("shop", number + 1).await.unwrap(), None);
+    assert!(!shown.redefines_checks);
+    assert_eq!(forges.pull_request("shop", number + 1, &base).await.unwrap(), None);
+    std::fs::write(scratch.path().join("clone/.millrace.toml"), "[checks]\nunit = \"true\"\n").unwrap();
+    inside.run(["add", "--all"]).await.unwrap();
+    inside.run(["commit", "-q", "-m", "other checks"]).await.unwrap();
+    inside.run(["push", "-q", "origin", "HEAD:refs/heads/millrace/VTID-00001/1.1"]).await.unwrap();
+    let rewritten = forges.pull_request("shop", number, &base).await.unwrap().unwrap();
+    assert!(rewritten.redefines_checks, "against the commit that the change was made from");
     forge.close_pull_request(number, "no").await.unwrap();
-    assert!(!forges.pull_request("shop", number).await.unwrap().unwrap().open);
-    let unknown = forges.pull_request("other", 1).await.unwrap_err();
+    assert!(!forges.pull_request("shop", number, &base).await.unwrap().unwrap().open);
+    let unknown = forges.pull_request("other", 1, &base).await.unwrap_err();
     assert!(unknown.message.contains("`other`") && !unknown.is_transient);
-    let gone = forges.pull_request("gone", 1).await.unwrap_err();
+    let gone = forges.pull_request("gone", 1, &base).await.unwrap_err();
     assert!(gone.message.contains("nowhere.git"), "{gone}");
 }

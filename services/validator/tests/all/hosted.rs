@@ -44,7 +44,12 @@ struct ScriptedForge(Mutex<Forge>);
 
 #[async_trait]
 impl PullRequests for ScriptedForge {
-    async fn pull_request(&self, _repository: &str, _number: u64) -> Result<Option<Shown>, LookError> {
+    async fn pull_request(
+        &self,
+        _repository: &str,
+        _number: u64,
+        _base_commit: &str,
+    ) -> Result<Option<Shown>, LookError> {
         let script = self.0.lock().unwrap().clone();
         let failed = |is_transient| Err(LookError { message: "no".to_owned(), is_transient, source: None });
         match script {
@@ -76,7 +81,7 @@ impl Stage {
 
     fn with(clock: Arc<dyn Clock>, manual: Option<Arc<ManualClock>>) -> Self {
         let broker = Arc::new(MemoryBroker::new(clock.clone(), &Declared::of(&Installation::default())));
-        let shown = Shown { open: true, merged: false, head: "head".to_owned() };
+        let shown = Shown { open: true, merged: false, head: "head".to_owned(), redefines_checks: false };
         let forge = Arc::new(ScriptedForge(Mutex::new(Forge::Shows(Some(shown)))));
         let world = Self::world(forge.clone(), broker.clone(), clock.clone());
         let decider = Validator { checks_wait: Duration::from_secs(3600) };
@@ -296,7 +301,12 @@ async fn a_forge_that_answers_late_is_asked_again() {
     let stage = Stage::new();
     stage.forge(Forge::Fails);
     stage.say(stage.opened(1, &[]).await).await;
-    stage.forge(Forge::Shows(Some(Shown { open: false, merged: false, head: "head".to_owned() })));
+    stage.forge(Forge::Shows(Some(Shown {
+        open: false,
+        merged: false,
+        head: "head".to_owned(),
+        redefines_checks: false,
+    })));
     assert_eq!(stage.failure(1).await.0, "PR_CLOSED");
 }
 
