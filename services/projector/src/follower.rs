@@ -72,7 +72,10 @@ impl Follower {
             well(&self.projector.status, &self.stream);
             match &consumer {
                 Some(consumer) => self.listen(consumer.as_ref()).await?,
-                None => sleep(self.projector.options.poll).await,
+                None => {
+                    sleep(self.projector.options.poll).await;
+                    self.catch_up().await?;
+                }
             }
             self.wait_while_lost().await;
         }

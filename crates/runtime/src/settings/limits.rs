@@ -40,7 +40,7 @@ pub struct Limits {
     /// The validation itself.
     #[serde(with = "duration")]
     pub validation: Duration,
-    /// The release must be verified within this after the merge.
+    /// The release must be verified within this after the merge, or after its start where that was later.
     #[serde(with = "duration")]
     pub deployment: Duration,
     /// Looking for a spec in its sources before saying that there is none.

@@ -150,3 +150,14 @@ async fn s2_g9b_a_refused_transition_raises_the_alarm_and_the_rest_goes_on() {
     assert!(marked[0].time > Timestamp::default());
     running.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_without_its_consumer_is_followed_all_the_same() {
+    let world = World::without_consumers().await;
+    let before = world.append(TASK, None, scheduled(TASK)).await;
+    let running = world.start();
+    world.wait_for(&before).await;
+    let after = world.append(TASK, Some(&before), acknowledged(TASK)).await;
+    world.wait_for(&after).await;
+    running.stop().await;
+}

@@ -47,6 +47,13 @@ impl World {
         Self { broker: MemoryBroker::new(of_broker, &declared), ledger, clock, _folder: folder }
     }
 
+    /// A broker that has lost its consumers: their streams are there, nobody rings.
+    pub(crate) async fn without_consumers() -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(System);
+        let declared = Declared { consumers: Vec::new(), ..Declared::of(&Installation::default()) };
+        Self { broker: MemoryBroker::new(clock, &declared), ..Self::new().await }
+    }
+
     pub(crate) fn start(&self) -> Running {
         self.start_on(Arc::new(self.broker.clone()))
     }
