@@ -392,7 +392,6 @@ fn checks_of_the_base_become_a_second_work_order_for_somebody_else() {
         pull_request: Some(PullRequest { base: "b".into(), ..Default::default() }),
         failure: Some(Failure::new(Code::PrBaseMoved, "moved")),
         base: "b2".into(),
-        ..Default::default()
     };
     let DispatcherEvent::WorkOrderIssued(event) = scenario.when(&Input::Deployer(moved.into())).event()
     else {
