@@ -4,9 +4,11 @@
 mod broker;
 mod clock;
 mod consumer;
+mod gated;
 mod state;
 mod stream;
 
 pub use broker::MemoryBroker;
 pub use clock::{ManualClock, SeededIds};
+pub use gated::GatedBroker;
 pub use stream::CheckOrder;

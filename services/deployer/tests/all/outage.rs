@@ -2,85 +2,30 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
-use async_trait::async_trait;
 use millrace_decider::{Cause, Timestamp};
 use millrace_deployer::domain::{Effect, Input, Merge};
 use millrace_deployer::effects::DeployerService;
 use millrace_events::v1::{Failure, TaskRef, ValidationPassed};
 use millrace_events::{Code, DeployerEvent, Key};
-use millrace_runtime::broker::{
-    Append, AppendError, Appended, Broker, BrokerError, Consumer, Stored, StreamState,
-};
 use millrace_runtime::clock::{Clock as _, System};
 use millrace_runtime::host::{EffectContext, Hosted as _};
+use millrace_runtime::memory::GatedBroker;
 use tokio_util::sync::CancellationToken;
 
 use super::stage::{Stage, task};
 
-/// Answers so many questions, and then none.
-struct Failing {
-    inner: Arc<dyn Broker>,
-    left: AtomicUsize,
-}
-
-impl Failing {
-    fn check(&self, operation: &str) -> Result<(), BrokerError> {
-        let one_less = |left: usize| left.checked_sub(1);
-        match self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less) {
-            Ok(_) => Ok(()),
-            Err(_) => Err(BrokerError::Timeout { operation: operation.to_owned(), after: Duration::ZERO }),
-        }
-    }
-}
-
-#[async_trait]
-impl Broker for Failing {
-    async fn append(&self, append: &Append) -> Result<Appended, AppendError> {
-        self.check(&append.subject)?;
-        self.inner.append(append).await
-    }
-    async fn last(&self, stream: &str, subject: &str) -> Result<Option<Stored>, BrokerError> {
-        self.check(subject)?;
-        self.inner.last(stream, subject).await
-    }
-    async fn get(&self, stream: &str, sequence: u64) -> Result<Option<Stored>, BrokerError> {
-        self.check(stream)?;
-        self.inner.get(stream, sequence).await
-    }
-    async fn read(
-        &self,
-        stream: &str,
-        subject: Option<&str>,
-        from: u64,
-        limit: usize,
-    ) -> Result<Vec<Stored>, BrokerError> {
-        self.check(stream)?;
-        self.inner.read(stream, subject, from, limit).await
-    }
-    async fn stream_state(&self, stream: &str) -> Result<StreamState, BrokerError> {
-        self.check(stream)?;
-        self.inner.stream_state(stream).await
-    }
-    async fn purge_subject(&self, stream: &str, subject: &str) -> Result<(), BrokerError> {
-        self.check(subject)?;
-        self.inner.purge_subject(stream, subject).await
-    }
-    async fn consumer(&self, stream: &str, durable: &str) -> Result<Box<dyn Consumer>, BrokerError> {
-        self.check(stream)?;
-        self.inner.consumer(stream, durable).await
-    }
-    fn is_connected(&self) -> bool {
-        self.left.load(Ordering::SeqCst) > 0
-    }
+/// A gate that opens so many times, and then never again.
+fn opens(times: usize) -> impl Fn(&str) -> bool + Send + Sync + 'static {
+    let left = AtomicUsize::new(times);
+    move |_| left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
 }
 
 /// Does the effect with ever fewer failures, until it gets through. How many questions that takes, and what
 /// came of it.
 async fn done(stage: &Stage, effect: &Effect, of: &TaskRef) -> (usize, Option<Input>) {
     for answered in 0..200 {
-        let broker = Failing { inner: stage.broker.clone(), left: AtomicUsize::new(answered) };
+        let broker = GatedBroker::new(stage.broker.clone(), opens(answered));
         let service = DeployerService::new(stage.world(Arc::new(broker)));
         let context = EffectContext {
             key: Key::new(of.task.as_str()).unwrap(),

@@ -13,13 +13,11 @@ use millrace_events::v1::{
 use millrace_events::{CONTENT_TYPE_PROTOBUF, Envelope, Event, Key, Log, LogEvent as _, ValidatorEvent};
 use millrace_runtime::blobs::Blobs;
 use millrace_runtime::bootstrap::{Declared, Installation};
-use millrace_runtime::broker::{
-    Append, AppendError, Appended, Broker, BrokerError, Consumer, Stored, StreamState,
-};
+use millrace_runtime::broker::{Append, Broker};
 use millrace_runtime::clock::{Clock, System};
 use millrace_runtime::host::{EffectContext, Host, HostError, HostOptions, Hosted as _};
 use millrace_runtime::log_reader::LogReader;
-use millrace_runtime::memory::{ManualClock, MemoryBroker};
+use millrace_runtime::memory::{GatedBroker, ManualClock, MemoryBroker};
 use millrace_validator::domain::{Effect, Input, REQUIRED_EVIDENCE, Validator};
 use millrace_validator::effects::{ValidatorService, World};
 use millrace_validator::ports::{LookError, PullRequests, Shown};
@@ -336,67 +334,16 @@ async fn checks_that_never_come_end_it_at_their_limit() {
     assert!(stage.clock.now().since(begin) >= Duration::from_secs(3600));
 }
 
-/// Answers so many questions, and then none.
-struct Failing {
-    inner: Arc<dyn Broker>,
-    left: AtomicUsize,
-}
-
-impl Failing {
-    fn check(&self, operation: &str) -> Result<(), BrokerError> {
-        let one_less = |left: usize| left.checked_sub(1);
-        match self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less) {
-            Ok(_) => Ok(()),
-            Err(_) => Err(BrokerError::Timeout { operation: operation.to_owned(), after: Duration::ZERO }),
-        }
-    }
-}
-
-#[async_trait]
-impl Broker for Failing {
-    async fn append(&self, append: &Append) -> Result<Appended, AppendError> {
-        self.check(&append.subject)?;
-        self.inner.append(append).await
-    }
-    async fn last(&self, stream: &str, subject: &str) -> Result<Option<Stored>, BrokerError> {
-        self.check(subject)?;
-        self.inner.last(stream, subject).await
-    }
-    async fn get(&self, stream: &str, sequence: u64) -> Result<Option<Stored>, BrokerError> {
-        self.check(stream)?;
-        self.inner.get(stream, sequence).await
-    }
-    async fn read(
-        &self,
-        stream: &str,
-        subject: Option<&str>,
-        from: u64,
-        limit: usize,
-    ) -> Result<Vec<Stored>, BrokerError> {
-        self.check(stream)?;
-        self.inner.read(stream, subject, from, limit).await
-    }
-    async fn stream_state(&self, stream: &str) -> Result<StreamState, BrokerError> {
-        self.check(stream)?;
-        self.inner.stream_state(stream).await
-    }
-    async fn purge_subject(&self, stream: &str, subject: &str) -> Result<(), BrokerError> {
-        self.check(subject)?;
-        self.inner.purge_subject(stream, subject).await
-    }
-    async fn consumer(&self, stream: &str, durable: &str) -> Result<Box<dyn Consumer>, BrokerError> {
-        self.check(stream)?;
-        self.inner.consumer(stream, durable).await
-    }
-    fn is_connected(&self) -> bool {
-        self.left.load(Ordering::SeqCst) > 0
-    }
+/// A gate that opens so many times, and then never again.
+fn opens(times: usize) -> impl Fn(&str) -> bool + Send + Sync + 'static {
+    let left = AtomicUsize::new(times);
+    move |_| left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
 }
 
 /// Performs an effect with ever fewer failures, until there is an answer: how many questions that takes.
 async fn answered(stage: &Stage, effect: &Effect) -> (usize, Input) {
     for answered in 0..200 {
-        let broker = Arc::new(Failing { inner: stage.broker.clone(), left: AtomicUsize::new(answered) });
+        let broker = Arc::new(GatedBroker::new(stage.broker.clone(), opens(answered)));
         let world = Stage::world(stage.forge.clone(), broker, stage.clock.clone());
         let service = ValidatorService::new(Validator { checks_wait: Duration::from_secs(3600) }, world);
         let context = EffectContext {

@@ -9,11 +9,10 @@ use async_trait::async_trait;
 use millrace_events::catalogue::{BLOB_STREAM, LEASE_BUCKET};
 use millrace_events::v1::TaskCancelled;
 use millrace_events::{Code, Log, LogEvent as _};
-use millrace_runtime::broker::{
-    Append, AppendError, Appended, Broker, BrokerError, Consumer, Stored, StreamState,
-};
+use millrace_runtime::broker::{Append, Broker, BrokerError};
 use millrace_runtime::bucket::Bucket;
 use millrace_runtime::kv::{Entry, Kv};
+use millrace_runtime::memory::GatedBroker;
 use millrace_runtime::settings::{Limits, Settings};
 use millrace_sandbox::{Finished, SandboxError, SandboxUnavailable};
 use millrace_testkit::eventually;
@@ -21,63 +20,21 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{Counting, SOON, World, greeting, recipe};
 
-/// Consumers go on as they do in an outage: nothing comes from them.
+/// Whether the broker is away, and how often the blob store was asked in vain.
+#[derive(Default)]
 pub(crate) struct Outage {
-    inner: Arc<dyn Broker>,
     is_down: AtomicBool,
-    /// Calls on the blob store that came to nothing.
     refused: AtomicUsize,
 }
 
 impl Outage {
-    fn check(&self, stream: &str) -> Result<(), BrokerError> {
-        if !self.is_down.load(Ordering::SeqCst) {
-            return Ok(());
-        }
-        if stream == BLOB_STREAM {
+    /// Whether a question about `stream` is answered.
+    fn answers(&self, stream: &str) -> bool {
+        let is_down = self.is_down.load(Ordering::SeqCst);
+        if is_down && stream == BLOB_STREAM {
             self.refused.fetch_add(1, Ordering::SeqCst);
         }
-        Err(BrokerError::Timeout { operation: stream.to_owned(), after: Duration::ZERO })
-    }
-}
-
-#[async_trait]
-impl Broker for Outage {
-    async fn append(&self, append: &Append) -> Result<Appended, AppendError> {
-        self.check(&append.stream)?;
-        self.inner.append(append).await
-    }
-    async fn last(&self, stream: &str, subject: &str) -> Result<Option<Stored>, BrokerError> {
-        self.check(stream)?;
-        self.inner.last(stream, subject).await
-    }
-    async fn get(&self, stream: &str, sequence: u64) -> Result<Option<Stored>, BrokerError> {
-        self.check(stream)?;
-        self.inner.get(stream, sequence).await
-    }
-    async fn read(
-        &self,
-        stream: &str,
-        subject: Option<&str>,
-        from: u64,
-        limit: usize,
-    ) -> Result<Vec<Stored>, BrokerError> {
-        self.check(stream)?;
-        self.inner.read(stream, subject, from, limit).await
-    }
-    async fn stream_state(&self, stream: &str) -> Result<StreamState, BrokerError> {
-        self.check(stream)?;
-        self.inner.stream_state(stream).await
-    }
-    async fn purge_subject(&self, stream: &str, subject: &str) -> Result<(), BrokerError> {
-        self.check(stream)?;
-        self.inner.purge_subject(stream, subject).await
-    }
-    async fn consumer(&self, stream: &str, durable: &str) -> Result<Box<dyn Consumer>, BrokerError> {
-        self.inner.consumer(stream, durable).await
-    }
-    fn is_connected(&self) -> bool {
-        !self.is_down.load(Ordering::SeqCst)
+        !is_down
     }
 }
 
@@ -109,10 +66,10 @@ impl millrace_worker::ports::Commands for CutsOff {
 }
 
 fn cut_off(world: &mut World, limits: Limits) -> Arc<CutsOff> {
-    let (is_down, refused) = (AtomicBool::new(false), AtomicUsize::new(0));
-    let outage = Arc::new(Outage { inner: world.broker.clone(), is_down, refused });
+    let outage = Arc::new(Outage::default());
     let through = world.broker.clone();
-    world.broker = outage.clone();
+    let gate = outage.clone();
+    world.broker = Arc::new(GatedBroker::new(through.clone(), move |stream: &str| gate.answers(stream)));
     let mut context = world.context("w1-process");
     context.settings = Arc::new(Settings { limits, ..context.settings.as_ref().clone() });
     // The test itself is never cut off.
