@@ -15,6 +15,18 @@ impl Limits {
         Some(millrace_events::wire_time(now + self.acknowledge))
     }
 
+    /// Pause before the work that failed is tried again: a world that failed is left alone for a moment, a
+    /// change that failed is mended at once.
+    fn pause_for(&self, failure: &Failure, tries: u32, task: &str) -> Duration {
+        match failure.known_code() {
+            Some(Code::LeaseLost | Code::PrBaseMoved) | None => Duration::ZERO,
+            Some(code) if matches!(code.class(), Class::Transient | Class::Bug) => {
+                self.pause_after(tries, task)
+            }
+            Some(_) => Duration::ZERO,
+        }
+    }
+
     /// Pause before the offer after `tries` offers: doubles each time, and differs a little from task to
     /// task so that many do not come at once. No randomness: the same task waits the same time.
     pub(super) fn pause_after(&self, tries: u32, task: &str) -> Duration {
@@ -84,13 +96,7 @@ pub(super) fn next_attempt(
 ) -> Option<WorkOrder> {
     let last = state.order.as_ref()?;
     let mut task = state.reference.clone();
-    // A world that failed is left alone for a moment; a change that failed is mended at once.
-    let pause = match failure.known_code() {
-        Some(code) if code != Code::LeaseLost && matches!(code.class(), Class::Transient | Class::Bug) => {
-            limits.pause_after(task.attempt, &task.task)
-        }
-        _ => Duration::ZERO,
-    };
+    let pause = limits.pause_for(failure, task.attempt, &task.task);
     let not_before = context.now + pause;
     task.attempt += 1;
     if let Some(base) = base_commit.filter(|base| !base.is_empty()) {
@@ -129,6 +135,8 @@ pub(super) fn check(
         tries: 1,
         execution_limit_ms: millis(limits.execution),
         spec: last.spec.clone(),
+        // For the attempt that may follow.
+        plan: last.plan.clone(),
         title: last.title.clone(),
         domain: last.domain.clone(),
         pull_request: opened.pull_request.clone(),
@@ -140,10 +148,11 @@ pub(super) fn check(
     })
 }
 
-/// The next round of the present check order: on a moved base, or because its worker was lost.
+/// The next round of the present check order: on a moved base, or because its worker or its world failed.
 pub(super) fn check_again(
     limits: &Limits,
     order: &WorkOrder,
+    failure: &Failure,
     base: Option<&str>,
     context: &Context,
 ) -> WorkOrder {
@@ -152,9 +161,12 @@ pub(super) fn check_again(
     if let (Some(pull_request), Some(base)) = (&mut pull_request, base.filter(|base| !base.is_empty())) {
         pull_request.base = base.to_owned();
     }
+    let pause = limits.pause_for(failure, round_of(order), &task.task);
+    let not_before = context.now + pause;
     WorkOrder {
         id: order_id(&task, WorkOrderKind::Check, round_of(order) + 1),
-        acknowledge_by: limits.acknowledge_by(context.now),
+        acknowledge_by: limits.acknowledge_by(not_before),
+        not_before: (!pause.is_zero()).then(|| millrace_events::wire_time(not_before)),
         tries: 1,
         pull_request,
         ..order.clone()

@@ -66,8 +66,13 @@ pub(super) fn worker(limits: &Limits, state: &Task, event: &WorkerEvent, context
     let Some(order) = state.open_order(order_id) else { return Ok(None) };
     let failure = stated(failure, "the work order failed without a reason", stage_of(kind));
     let retryable = failure.known_code().is_some_and(Code::is_retryable);
+    // A conflict with the base is the change's, not the check's: the next attempt starts from that base.
+    if failure.known_code() == Some(Code::MergeConflict) {
+        let base = order.pull_request.as_ref().map(|pull_request| pull_request.base.clone());
+        return Ok(Some(after_failure(limits, state, failure, base.as_deref(), context)));
+    }
     if kind == WorkOrderKind::Check && retryable && order::round_of(order) < MAX_CHECK_ROUNDS {
-        let next = order::check_again(limits, order, None, context);
+        let next = order::check_again(limits, order, &failure, None, context);
         return Ok(Some(issued(next, failure.message)));
     }
     Ok(Some(after_failure(limits, state, failure, None, context)))
@@ -176,7 +181,10 @@ fn merge_failed(limits: &Limits, state: &Task, event: &MergeFailed, context: &Co
         && let Some(order) = state.order.as_ref().filter(|order| order.kind() == WorkOrderKind::Check)
         && order::round_of(order) < MAX_CHECK_ROUNDS
     {
-        return issued(order::check_again(limits, order, Some(&event.base), context), failure.message);
+        return issued(
+            order::check_again(limits, order, &failure, Some(&event.base), context),
+            failure.message,
+        );
     }
     after_failure(limits, state, failure, Some(&event.base), context)
 }

@@ -313,6 +313,32 @@ fn a_failure_of_the_world_is_tried_again_after_a_pause() {
 }
 
 #[test]
+fn a_check_that_conflicts_with_its_base_is_a_new_attempt_from_there_with_the_plan() {
+    let decider = dispatcher();
+    let mut scenario = given(&decider);
+    let plan = Some(Blob { name: "plan.yaml".into(), ..Default::default() });
+    scenario.when(&Input::SpecRegistered(SpecRegistered { plan: plan.clone(), ..spec(1) })).event();
+    let opened = PullRequestOpened {
+        task: Some(scenario.state().reference.clone()),
+        pull_request: Some(PullRequest { number: 1, base: "b2".into(), ..Default::default() }),
+        checks: vec![CheckDefinition { name: "unit".into(), command: "true".into() }],
+        ..Default::default()
+    };
+    scenario.when(&Input::Deployer(opened.into())).event();
+    // The world of a check may fail, and is tried again after a pause; a conflict is the change's.
+    let unavailable = failed(&scenario, Code::RepositoryUnavailable);
+    let DispatcherEvent::WorkOrderIssued(event) = scenario.when(&unavailable).event() else { panic!() };
+    let again = event.order.unwrap();
+    assert_eq!((again.kind(), again.not_before.is_some()), (WorkOrderKind::Check, true));
+    let conflict = failed(&scenario, Code::MergeConflict);
+    let DispatcherEvent::WorkOrderIssued(event) = scenario.when(&conflict).event() else { panic!() };
+    let next = event.order.unwrap();
+    assert_eq!((next.kind(), next.plan), (WorkOrderKind::Change, plan));
+    let task = next.task.unwrap();
+    assert_eq!((task.attempt, task.base_commit.as_str()), (2, "b2"));
+}
+
+#[test]
 fn a_moved_base_is_answered_once() {
     let decider = dispatcher();
     let mut scenario = scheduled(&decider);

@@ -146,7 +146,7 @@ fn redispatch(limits: &Limits, state: &Task, context: &Context) -> Option<Dispat
         Some(Code::LeaseLost)
             if last.kind() == WorkOrderKind::Check && order::round_of(last) < limits.attempts =>
         {
-            Some(issued(order::check_again(limits, last, None, context), failure.message))
+            Some(issued(order::check_again(limits, last, &failure, None, context), failure.message))
         }
         _ => Some(after_failure(limits, state, failure, None, context)),
     }

@@ -82,3 +82,20 @@ async fn two_tasks_for_one_target_are_released_one_after_the_other() {
     }
     assert_eq!(merging, None);
 }
+
+/// Two tasks rewrite the same line at once: whichever comes second conflicts, and is made anew from where
+/// the base is now.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_tasks_that_change_the_same_line_are_both_released() {
+    let cluster = Cluster::start().await;
+    for (id, text) in [("00072", "one"), ("00073", "two")] {
+        cluster.repository.add_spec(id, spec(&format!("VTID-{id}"), &Plan::page(text)));
+    }
+    let first = cluster.wait_for("VTID-00072", TaskStatus::Complete, BOUND).await;
+    let second = cluster.wait_for("VTID-00073", TaskStatus::Complete, BOUND).await;
+    assert_eq!((first.run, second.run), (1, 1));
+    for task in ["VTID-00072", "VTID-00073"] {
+        assert_eq!(cluster.repository.commits_of(task), 1);
+        assert_eq!(cluster.terminal_events(task).await.len(), 1);
+    }
+}
