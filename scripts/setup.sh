@@ -35,7 +35,8 @@ install_packages() {
   have cc || missing+=(gcc libc6-dev)
   have bwrap || missing+=(bubblewrap)
   have setpriv || missing+=(util-linux)
-  if ! have python3; then missing+=(python3 python3-venv)
+  # The example's application runs in a sandbox that sees /usr only, whatever python3 comes first on PATH.
+  if ! have python3 || ! [ -x /usr/bin/python3 ]; then missing+=(python3 python3-venv)
   elif ! python3 -c 'import ensurepip, venv' 2>/dev/null; then missing+=(python3-venv); fi
   if [ "$profile" = test ] && ! postgres_found; then missing+=(postgresql); fi
   [ ${#missing[@]} -gt 0 ] || return 0

@@ -14,5 +14,5 @@ mod process;
 mod repository;
 
 pub use cluster::{Cluster, Options};
-pub use process::millrace;
+pub use process::{is_running, millrace};
 pub use repository::{Plan, Repository, spec};

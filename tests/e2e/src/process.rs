@@ -20,6 +20,15 @@ pub fn millrace(folder: &Path, arguments: &[&str]) -> Output {
     clean(Command::new(binary())).args(arguments).current_dir(folder).output().expect("millrace runs")
 }
 
+/// Whether a process with exactly these arguments runs on this machine.
+pub fn is_running(arguments: &str) -> bool {
+    let processes = std::fs::read_dir("/proc").expect("Linux").flatten();
+    processes.into_iter().any(|process| {
+        let line = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).trim_end_matches('\0').replace('\0', " ") == arguments
+    })
+}
+
 /// A command without this process's MILLRACE_* variables.
 fn clean(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os() {

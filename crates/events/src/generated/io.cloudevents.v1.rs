@@ -11,7 +11,10 @@ pub struct CloudEvent {
     #[prost(string, tag = "4")]
     pub r#type: ::prost::alloc::string::String,
     #[prost(btree_map = "string, message", tag = "5")]
-    pub attributes: ::prost::alloc::collections::BTreeMap<::prost::alloc::string::String, cloud_event::CloudEventAttributeValue>,
+    pub attributes: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        cloud_event::CloudEventAttributeValue,
+    >,
     #[prost(oneof = "cloud_event::Data", tags = "6, 7, 8")]
     pub data: ::core::option::Option<cloud_event::Data>,
 }
@@ -20,7 +23,10 @@ pub mod cloud_event {
     /// The value of one optional or extension attribute.
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
     pub struct CloudEventAttributeValue {
-        #[prost(oneof = "cloud_event_attribute_value::Attr", tags = "1, 2, 3, 4, 5, 6, 7")]
+        #[prost(
+            oneof = "cloud_event_attribute_value::Attr",
+            tags = "1, 2, 3, 4, 5, 6, 7"
+        )]
         pub attr: ::core::option::Option<cloud_event_attribute_value::Attr>,
     }
     /// Nested message and enum types in `CloudEventAttributeValue`.

@@ -241,7 +241,10 @@ pub struct Failure {
     pub causes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// Further facts, such as `exit_code` or `expected_sha`.
     #[prost(btree_map = "string, string", tag = "6")]
-    pub context: ::prost::alloc::collections::BTreeMap<::prost::alloc::string::String, ::prost::alloc::string::String>,
+    pub context: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
     /// Trace id in hex, when the task is traced.
     #[prost(string, tag = "7")]
     pub trace_id: ::prost::alloc::string::String,
