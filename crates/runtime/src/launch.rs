@@ -268,7 +268,8 @@ async fn heartbeat(service: Service, context: ServiceContext) {
         tokio::select! {
             biased;
             () = context.stop.cancelled() => std::future::pending().await,
-            () = context.clock.sleep(HEARTBEAT) => {}
+            // Whoever is not ready yet is looked at more often, so that nobody waits for news.
+            () = context.clock.sleep(if context.health.is_ready() { HEARTBEAT } else { HEARTBEAT / 5 }) => {}
         }
     }
 }

@@ -184,7 +184,7 @@ impl Default for Nats {
 
 impl Default for Telemetry {
     fn default() -> Self {
-        Self { otlp_endpoint: None, log_format: LogFormat::Human, log: "info".to_owned() }
+        Self { otlp_endpoint: None, log_format: LogFormat::Human, log: "info,async_nats=warn".to_owned() }
     }
 }
 
