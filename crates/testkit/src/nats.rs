@@ -17,6 +17,7 @@ use tempfile::TempDir;
 /// The oldest server that Millrace runs on (DESIGN: floor).
 const FLOOR: (u32, u32) = (2, 12);
 const READY_WITHIN: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_millis(2);
 
 /// A running nats-server with JetStream on a store of its own. Dropping it kills it and removes the store.
 #[derive(Debug)]
@@ -42,6 +43,15 @@ impl Default for Options {
     fn default() -> Self {
         Self { config: String::new(), sync_interval: "always".to_owned() }
     }
+}
+
+/// Whether every thread of a process is stopped: state `T`, the field after the name in brackets.
+fn is_stopped(pid: u32) -> bool {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return false };
+    threads.flatten().all(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('T'))
+    })
 }
 
 #[derive(Debug)]
@@ -106,6 +116,13 @@ impl NatsServer {
     /// SIGSTOP: connections stay open and nothing answers, as when a machine hangs.
     pub fn pause(&self) {
         self.signal(Signal::STOP);
+        // The signal reaches one thread after the other: it is paused when none of them runs.
+        let pid = self.pid().expect("the server runs");
+        let started = Instant::now();
+        while !is_stopped(pid) {
+            assert!(started.elapsed() < READY_WITHIN, "the server goes on although it is stopped");
+            std::thread::sleep(POLL);
+        }
     }
 
     /// Ends a [`pause`](Self::pause).
