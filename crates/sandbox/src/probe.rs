@@ -62,6 +62,9 @@ done < /proc/self/mountinfo
 mv .git moved 2>/dev/null && echo "wrote=.git by renaming"
 unshare --user true 2>/dev/null && echo "wrote=a new user namespace"
 ( : > in-workspace ) && echo "workspace=writable"
+while read -r what of soft hard _; do
+  [ "$what $of" = "Max processes" ] && echo "processes=$soft/$hard"
+done < /proc/self/limits
 echo "end=reached"
 ( n=0; while [ $n -lt 64 ]; do sleep 20 >/dev/null 2>&1 & n=$((n+1)); : > "started-$n"; done ) 2>/dev/null
 "#;
@@ -109,7 +112,10 @@ fn judge(finished: &Finished, workspace: &TempDir) -> Result<(), SandboxUnavaila
         return failed("a command cannot write to its workspace".to_owned());
     }
     let one_too_many = workspace.path().join(format!("started-{TRIAL_PROCESSES}"));
-    if one_too_many.exists() {
+    // Both the limit as the kernel has it and what came of it: the watch may end the trial before the limit is
+    // reached, and then the second alone would prove nothing.
+    let limited = format!("processes={TRIAL_PROCESSES}/{TRIAL_PROCESSES}");
+    if one_too_many.exists() || !text.lines().any(|line| line == limited) {
         return failed(format!("a command can start more than {TRIAL_PROCESSES} processes"));
     }
     if finished.exit != Exit::ProcessesExceeded {
