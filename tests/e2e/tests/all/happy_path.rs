@@ -145,3 +145,25 @@ async fn s1_gap1_c_a_spec_is_registered_by_hand() {
         assert!(said.to_lowercase().contains(fault), "no word of the {fault}: {said}");
     }
 }
+
+/// A repository that asks for no checks: the whole way is ten events, DESIGN section 2.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_checks_the_whole_way_is_ten_events() {
+    let cluster = Cluster::start().await;
+    cluster.repository.commit(&[(".millrace.toml", "[checks]\n".to_owned())]);
+    cluster.repository.add_spec("00300", spec("VTID-00300", &Plan::page("ten")));
+    cluster.wait_for("VTID-00300", TaskStatus::Complete, BOUND).await;
+    let expected = [
+        "SpecSubmitted",
+        "SpecRegistered",
+        "TaskScheduled",
+        "WorkOrderAcknowledged",
+        "ExecutionCompleted",
+        "PullRequestOpened",
+        "ValidationPassed",
+        "MergeCompleted",
+        "DeploymentVerified",
+        "TaskCompleted",
+    ];
+    assert_eq!(cluster.event_names("VTID-00300").await, expected);
+}
