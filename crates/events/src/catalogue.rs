@@ -15,6 +15,10 @@ pub const BLOB_SUBJECTS: &str = "millrace.blobs.>";
 pub const LEASE_BUCKET: &str = "MILLRACE_LEASES";
 /// Who releases to which target, and which commits a target refuses; entries do not expire.
 pub const TARGET_BUCKET: &str = "MILLRACE_TARGETS";
+/// Tasks that wait to be dispatched; an entry goes when its task is dispatched or ends.
+pub const QUEUE_BUCKET: &str = "MILLRACE_QUEUE";
+/// Which tasks use up the concurrency limits of repositories and domains.
+pub const SLOT_BUCKET: &str = "MILLRACE_SLOTS";
 /// One entry per running process; entries expire when it falls silent.
 pub const HEALTH_BUCKET: &str = "MILLRACE_HEALTH";
 
@@ -207,7 +211,7 @@ impl Service {
     /// The logs it reads, each with a durable consumer of its own.
     pub const fn consumes(self) -> &'static [Log] {
         match self {
-            Self::SpecRegistry => &[Log::Intake],
+            Self::SpecRegistry => &[Log::Intake, Log::Operator],
             Self::Dispatcher => &[
                 Log::SpecRegistry,
                 Log::Worker,
@@ -216,10 +220,10 @@ impl Service {
                 Log::Operator,
                 Log::Projector,
             ],
-            Self::Worker => &[Log::Dispatcher],
-            Self::Validator => &[Log::Deployer, Log::Worker],
-            Self::Deployer => &[Log::Worker, Log::Validator, Log::Dispatcher],
-            Self::FailureAnalyzer => &[Log::Dispatcher, Log::SpecRegistry],
+            Self::Worker => &[Log::Dispatcher, Log::Operator],
+            Self::Validator => &[Log::Deployer, Log::Worker, Log::Operator],
+            Self::Deployer => &[Log::Worker, Log::Validator, Log::Dispatcher, Log::Operator],
+            Self::FailureAnalyzer => &[Log::Dispatcher, Log::SpecRegistry, Log::Operator],
             Self::Projector => &Log::ALL,
             Self::Query => &[],
         }

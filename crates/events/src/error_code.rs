@@ -152,6 +152,7 @@ codes! {
     RepositoryUnavailable "REPOSITORY_UNAVAILABLE" Transient Failed true "The repository is not configured or cannot be read. See its id, URL, branch and access in the configuration."
     ForgeUnavailable "FORGE_UNAVAILABLE" Transient Failed true "The forge does not answer. See its state and the deployer's log."
     EventInvalid "EVENT_INVALID" Poison Unchanged false "An event cannot be read. `millrace dead-letter show` has its bytes and the reason."
+    LogDiffers "LOG_DIFFERS" Refused Unchanged false "A stream or consumer is not as declared. Find out who changed it, then run `millrace bootstrap --update`."
 }
 
 #[cfg(test)]

@@ -129,8 +129,10 @@ events! {
         DeploymentFailed, RollbackCompleted, RollbackFailed, StageStopped,
     }
     FailureAnalyzer as FailureAnalyzerEvent { FailureClassified, InsightPublished, PromptVersionPromoted }
-    Projector as ProjectorEvent { LedgerRegressed, LedgerRebuilt, ChainHeadSigned, OverdueNoticed }
-    DeadLetter as DeadLetterEvent { DeadLettered }
+    Projector as ProjectorEvent {
+        LedgerRegressed, LogDiffers, LogRecovered, LedgerRebuilt, ChainHeadSigned, OverdueNoticed,
+    }
+    DeadLetter as DeadLetterEvent { DeadLettered, DeadLetterReplayed }
 }
 
 impl prost::Name for v1::TimerFired {

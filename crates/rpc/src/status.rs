@@ -139,6 +139,7 @@ pub const fn status_of(code: Code) -> StatusCode {
         | Code::ReleaseShaMismatch
         | Code::HealthCheckFailed
         | Code::RollbackFailed
+        | Code::LogDiffers
         | Code::StateMismatch => StatusCode::FailedPrecondition,
     }
 }

@@ -226,6 +226,8 @@ pub async fn connect(
         instance: format!("{}-{:08x}", service.name(), system.random() as u32),
         leases: bucket(catalogue::LEASE_BUCKET),
         targets: bucket(catalogue::TARGET_BUCKET),
+        queue: bucket(catalogue::QUEUE_BUCKET),
+        slots: bucket(catalogue::SLOT_BUCKET),
         heartbeats: bucket(catalogue::HEALTH_BUCKET),
         blobs: Blobs::new(broker.clone(), MAX_BLOB_BYTES),
         clock: system.clone(),

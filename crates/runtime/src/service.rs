@@ -30,6 +30,10 @@ pub struct ServiceContext {
     pub leases: Arc<dyn Kv>,
     /// Who releases to which target.
     pub targets: Arc<dyn Kv>,
+    /// Tasks that wait to be dispatched.
+    pub queue: Arc<dyn Kv>,
+    /// What uses up concurrency limits.
+    pub slots: Arc<dyn Kv>,
     /// Heartbeats of all processes.
     pub heartbeats: Arc<dyn Kv>,
     /// The content-addressed store.

@@ -56,6 +56,7 @@ pub enum ErrorCode {
     RepositoryUnavailable = 50,
     ForgeUnavailable = 51,
     EventInvalid = 52,
+    LogDiffers = 53,
 }
 impl ErrorCode {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -117,6 +118,7 @@ impl ErrorCode {
             Self::RepositoryUnavailable => "ERROR_CODE_REPOSITORY_UNAVAILABLE",
             Self::ForgeUnavailable => "ERROR_CODE_FORGE_UNAVAILABLE",
             Self::EventInvalid => "ERROR_CODE_EVENT_INVALID",
+            Self::LogDiffers => "ERROR_CODE_LOG_DIFFERS",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -175,6 +177,7 @@ impl ErrorCode {
             "ERROR_CODE_REPOSITORY_UNAVAILABLE" => Some(Self::RepositoryUnavailable),
             "ERROR_CODE_FORGE_UNAVAILABLE" => Some(Self::ForgeUnavailable),
             "ERROR_CODE_EVENT_INVALID" => Some(Self::EventInvalid),
+            "ERROR_CODE_LOG_DIFFERS" => Some(Self::LogDiffers),
             _ => None,
         }
     }
@@ -320,6 +323,8 @@ pub struct WorkOrder {
     /// Nobody may take it before this: a pause after a failure of the world.
     #[prost(message, optional, tag = "16")]
     pub not_before: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(enumeration = "Priority", tag = "17")]
+    pub priority: i32,
 }
 /// A fired deadline, delivered to the service that armed it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -441,6 +446,43 @@ impl WorkOrderKind {
         }
     }
 }
+/// How soon a task is wanted, against others that wait. Who waits long moves up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Priority {
+    /// Normal.
+    Unspecified = 0,
+    Low = 1,
+    Normal = 2,
+    High = 3,
+    Urgent = 4,
+}
+impl Priority {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "PRIORITY_UNSPECIFIED",
+            Self::Low => "PRIORITY_LOW",
+            Self::Normal => "PRIORITY_NORMAL",
+            Self::High => "PRIORITY_HIGH",
+            Self::Urgent => "PRIORITY_URGENT",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "PRIORITY_UNSPECIFIED" => Some(Self::Unspecified),
+            "PRIORITY_LOW" => Some(Self::Low),
+            "PRIORITY_NORMAL" => Some(Self::Normal),
+            "PRIORITY_HIGH" => Some(Self::High),
+            "PRIORITY_URGENT" => Some(Self::Urgent),
+            _ => None,
+        }
+    }
+}
 /// The nine phases of the work process inside an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -507,6 +549,22 @@ pub struct DeadLettered {
     pub failure: ::core::option::Option<Failure>,
     #[prost(uint32, tag = "6")]
     pub attempts: u32,
+    /// Sequence of the DeadLetterReplayRequested after which it could not be handled again; 0: the first time.
+    #[prost(uint64, tag = "7")]
+    pub replay: u64,
+}
+/// A dead letter was read again, and handled.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeadLetterReplayed {
+    #[prost(string, tag = "1")]
+    pub stream: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub sequence: u64,
+    #[prost(string, tag = "3")]
+    pub service: ::prost::alloc::string::String,
+    /// Sequence of the DeadLetterReplayRequested.
+    #[prost(uint64, tag = "4")]
+    pub replay: u64,
 }
 /// The forge has shown the pull request.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -608,6 +666,7 @@ pub struct RollbackFailed {
     pub failure: ::core::option::Option<Failure>,
 }
 /// What was running for the task has been stopped, after a cancel or pause.
+/// Nothing more is done for an attempt, or, with attempt 0, for the whole run: it can be merged no more.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StageStopped {
     #[prost(message, optional, tag = "1")]
@@ -617,15 +676,22 @@ pub struct StageStopped {
     #[prost(string, tag = "3")]
     pub reason: ::prost::alloc::string::String,
 }
-/// A run begins. Names the spec's version and checksum: that is the lock. Carries the first work order.
+/// A run begins. Names the spec's version and checksum: that is the lock. Carries the first work order, or
+/// says what the task waits for.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TaskScheduled {
     #[prost(message, optional, tag = "1")]
     pub task: ::core::option::Option<TaskRef>,
     #[prost(bool, tag = "2")]
     pub spec_registered: bool,
+    /// The first work order, on offer; absent while the task waits.
     #[prost(message, optional, tag = "3")]
     pub order: ::core::option::Option<WorkOrder>,
+    /// What it waits for, in a sentence, and the order that a WorkOrderIssued will put on offer then.
+    #[prost(string, tag = "4")]
+    pub waits_for: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "5")]
+    pub waiting: ::core::option::Option<WorkOrder>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WorkOrderIssued {
@@ -993,6 +1059,26 @@ pub struct LedgerRegressed {
     #[prost(message, optional, tag = "4")]
     pub failure: ::core::option::Option<Failure>,
 }
+/// A log's stream or one of its consumers is not as it was declared, or is not there.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct LogDiffers {
+    #[prost(string, tag = "1")]
+    pub log: ::prost::alloc::string::String,
+    /// What differs, a line each.
+    #[prost(string, repeated, tag = "2")]
+    pub differences: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(message, optional, tag = "3")]
+    pub failure: ::core::option::Option<Failure>,
+}
+/// What LedgerRegressed or LogDiffers said of a log is mended.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LogRecovered {
+    #[prost(string, tag = "1")]
+    pub log: ::prost::alloc::string::String,
+    /// How it was found to be well, in a sentence.
+    #[prost(string, tag = "2")]
+    pub note: ::prost::alloc::string::String,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LedgerRebuilt {
     #[prost(string, tag = "1")]
@@ -1077,6 +1163,8 @@ pub struct SpecRegistered {
     pub readiness: i32,
     #[prost(string, tag = "19")]
     pub submission: ::prost::alloc::string::String,
+    #[prost(enumeration = "Priority", tag = "20")]
+    pub priority: i32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SpecRejected {

@@ -107,7 +107,10 @@ pub(super) fn operator(fact: &Fact<'_>, event: &OperatorEvent) -> Vec<Change> {
 }
 
 pub(super) fn dead_letter(fact: &Fact<'_>, event: &DeadLetterEvent) -> Vec<Change> {
-    let DeadLetterEvent::DeadLettered(event) = event;
+    let event = match event {
+        DeadLetterEvent::DeadLettered(event) => event,
+        DeadLetterEvent::DeadLetterReplayed(_) => return Vec::new(),
+    };
     let failure = event.failure.clone().unwrap_or_default();
     let row = Table::DeadLetters
         .row(letter(&event.stream, event.sequence, &event.service))
@@ -125,8 +128,12 @@ pub(super) fn projector(fact: &Fact<'_>, event: &ProjectorEvent) -> Vec<Change> 
         ProjectorEvent::LedgerRegressed(event) => {
             failure::row(fact, None, event.failure.as_ref()).into_iter().collect()
         }
+        ProjectorEvent::LogDiffers(event) => {
+            failure::row(fact, None, event.failure.as_ref()).into_iter().collect()
+        }
         // Kept in the history; no row of their own.
         ProjectorEvent::LedgerRebuilt(_)
+        | ProjectorEvent::LogRecovered(_)
         | ProjectorEvent::ChainHeadSigned(_)
         | ProjectorEvent::OverdueNoticed(_) => Vec::new(),
     }

@@ -153,7 +153,12 @@ pub(crate) fn scheduled(task: &str, run: u32) -> v1::TaskScheduled {
         tries: 1,
         ..v1::WorkOrder::default()
     };
-    v1::TaskScheduled { task: Some(task_ref(task, run, 1)), spec_registered: true, order: Some(order) }
+    v1::TaskScheduled {
+        task: Some(task_ref(task, run, 1)),
+        spec_registered: true,
+        order: Some(order),
+        ..v1::TaskScheduled::default()
+    }
 }
 
 pub(crate) fn failed(task: &str, run: u32, code: Code) -> v1::TaskFailed {

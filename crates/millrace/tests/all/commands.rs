@@ -266,6 +266,7 @@ async fn a_dead_letter_is_shown_with_its_bytes() {
         service: "spec-registry".to_owned(),
         failure: Some(events::Failure::new(Code::EventInvalid, "no event")),
         attempts: 3,
+        replay: 0,
     };
     world.log("req-1", letter).await;
     world.project().await;

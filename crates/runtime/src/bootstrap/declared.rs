@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use millrace_events::catalogue::{BLOB_STREAM, BLOB_SUBJECTS, HEALTH_BUCKET, LEASE_BUCKET, TARGET_BUCKET};
+use millrace_events::catalogue::{
+    BLOB_STREAM, BLOB_SUBJECTS, HEALTH_BUCKET, LEASE_BUCKET, QUEUE_BUCKET, SLOT_BUCKET, TARGET_BUCKET,
+};
 use millrace_events::{Log, MAX_EVENT_BYTES, Service};
 
 use super::{ConsumerDeclaration, StreamDeclaration};
@@ -65,6 +67,8 @@ impl Declared {
         streams.push(blob_stream());
         streams.push(bucket(LEASE_BUCKET, Some(installation.lease)));
         streams.push(bucket(TARGET_BUCKET, None));
+        streams.push(bucket(QUEUE_BUCKET, None));
+        streams.push(bucket(SLOT_BUCKET, None));
         streams.push(bucket(HEALTH_BUCKET, Some(installation.health)));
         for stream in &mut streams {
             stream.replicas = installation.replicas;

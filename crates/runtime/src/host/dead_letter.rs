@@ -31,6 +31,7 @@ pub(super) async fn record(
         service: service.name().to_owned(),
         failure: Some(failure.from_source(service.name())),
         attempts,
+        replay: 0,
     }
     .into();
     // The id is a UUID, which is a key.

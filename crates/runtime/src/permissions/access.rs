@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use millrace_events::catalogue::{BLOB_STREAM, HEALTH_BUCKET, LEASE_BUCKET, TARGET_BUCKET};
+use millrace_events::catalogue::{
+    BLOB_STREAM, HEALTH_BUCKET, LEASE_BUCKET, QUEUE_BUCKET, SLOT_BUCKET, TARGET_BUCKET,
+};
 use millrace_events::{Log, Service};
 
 use crate::bootstrap::Installation;
@@ -86,10 +88,15 @@ impl Access {
         if service == Service::Deployer {
             self.bucket(TARGET_BUCKET, ">");
         }
+        if service == Service::Dispatcher {
+            self.bucket(QUEUE_BUCKET, ">");
+            self.bucket(SLOT_BUCKET, ">");
+        }
         // Everybody says that it lives, under its own name; the query service looks at all of them.
         self.writes.insert(bucket::subject(HEALTH_BUCKET, &format!("{}.>", service.name())));
         self.inspects.insert(bucket::stream(HEALTH_BUCKET));
-        if service == Service::Query {
+        // The dispatcher looks whether there are workers.
+        if matches!(service, Service::Query | Service::Dispatcher) {
             self.read(bucket::stream(HEALTH_BUCKET));
         }
     }

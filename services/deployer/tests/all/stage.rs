@@ -228,7 +228,12 @@ impl Stage {
 
     pub(crate) async fn scheduled(&self, task: &TaskRef) {
         let order = WorkOrder { task: Some(task.clone()), ..WorkOrder::default() };
-        let scheduled = TaskScheduled { task: Some(task.clone()), spec_registered: true, order: Some(order) };
+        let scheduled = TaskScheduled {
+            task: Some(task.clone()),
+            spec_registered: true,
+            order: Some(order),
+            ..Default::default()
+        };
         self.say(task, scheduled).await;
     }
 

@@ -35,7 +35,13 @@ pub(super) fn schedule(
     context: &Context,
 ) -> DispatcherEvent {
     let order = order::first(limits, spec, run, context);
-    TaskScheduled { task: order.task.clone(), spec_registered: true, order: Some(order) }.into()
+    TaskScheduled {
+        task: order.task.clone(),
+        spec_registered: true,
+        order: Some(order),
+        ..TaskScheduled::default()
+    }
+    .into()
 }
 
 /// A spec was refused, or is nowhere: a task that has none fails.

@@ -90,7 +90,12 @@ impl Stage {
     async fn failed(&self, number: usize, domain: &str, code: Code, stage: &str) {
         let task = task(number);
         let order = WorkOrder { task: Some(task.clone()), domain: domain.to_owned(), ..WorkOrder::default() };
-        let scheduled = TaskScheduled { task: Some(task.clone()), spec_registered: true, order: Some(order) };
+        let scheduled = TaskScheduled {
+            task: Some(task.clone()),
+            spec_registered: true,
+            order: Some(order),
+            ..Default::default()
+        };
         self.say(&task.task, scheduled).await;
         let failure = Some(Failure::new(code, "it broke").at_stage(stage));
         let event = TaskFailed { task: Some(task.clone()), outcome: 0, failure };

@@ -110,7 +110,7 @@ pub(crate) fn about(task: &str) -> Option<TaskRef> {
 }
 
 pub(crate) fn scheduled(task: &str) -> v1::TaskScheduled {
-    v1::TaskScheduled { task: about(task), spec_registered: true, order: None }
+    v1::TaskScheduled { task: about(task), spec_registered: true, ..Default::default() }
 }
 
 pub(crate) fn acknowledged(task: &str) -> v1::WorkOrderAcknowledged {

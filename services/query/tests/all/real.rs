@@ -328,6 +328,7 @@ async fn dead_letter(mut real: Real) {
             subject: subject.clone(),
             attempts: 5,
             failure: Some(events::Failure::new(Code::EventInvalid, "cannot be read")),
+            replay: 0,
         };
         real.log(&format!("letter-{}", position.sequence), letter).await;
     }

@@ -66,6 +66,7 @@ pub fn registered(task: &str, spec: &Spec, about: About, blob: Blob, plan: Optio
             Readiness::Done => SpecReadiness::Done,
         } as i32,
         submission: about.submission,
+        priority: 0,
     }
 }
 

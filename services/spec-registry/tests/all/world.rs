@@ -117,6 +117,8 @@ impl World {
             ids: Arc::new(SeededIds::new(1)),
             leases: bucket("MILLRACE_LEASES"),
             targets: bucket("MILLRACE_TARGETS"),
+            queue: bucket("MILLRACE_QUEUE"),
+            slots: bucket("MILLRACE_SLOTS"),
             heartbeats: bucket("MILLRACE_HEALTH"),
             blobs: Blobs::new(broker.clone(), 64 * 1024 * 1024),
             broker,

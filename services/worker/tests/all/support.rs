@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use millrace_decider::Timestamp;
-use millrace_events::catalogue::{HEALTH_BUCKET, LEASE_BUCKET, TARGET_BUCKET};
+use millrace_events::catalogue::{HEALTH_BUCKET, LEASE_BUCKET, QUEUE_BUCKET, SLOT_BUCKET, TARGET_BUCKET};
 use millrace_events::v1::{
     Blob, CheckDefinition, ExecutionCompleted, ExecutionFailed, Failure, PullRequest, TaskRef, TaskScheduled,
     WorkOrder, WorkOrderIssued, WorkOrderKind,
@@ -97,6 +97,8 @@ impl World {
             ids: Arc::new(System),
             leases: bucket(LEASE_BUCKET),
             targets: bucket(TARGET_BUCKET),
+            queue: bucket(QUEUE_BUCKET),
+            slots: bucket(SLOT_BUCKET),
             heartbeats: bucket(HEALTH_BUCKET),
             blobs: self.blobs(),
             health: millrace_rpc::HealthHandle::new(),
@@ -223,8 +225,12 @@ impl World {
 
     /// The dispatcher schedules the task with its first order.
     pub(crate) async fn schedule(&self, order: &WorkOrder) {
-        let event =
-            TaskScheduled { task: order.task.clone(), order: Some(order.clone()), spec_registered: true };
+        let event = TaskScheduled {
+            task: order.task.clone(),
+            order: Some(order.clone()),
+            spec_registered: true,
+            ..Default::default()
+        };
         self.append(Log::Dispatcher, event.into()).await;
     }
 
@@ -294,8 +300,13 @@ impl World {
         let order = self.change_order("").await;
         let task = TaskRef { task: "VTID-09999".to_owned(), ..self.task() };
         let order = WorkOrder { id: "VTID-09999/1.1/change/1".to_owned(), task: Some(task), ..order };
-        let event: Event =
-            TaskScheduled { task: order.task.clone(), order: Some(order), spec_registered: true }.into();
+        let event: Event = TaskScheduled {
+            task: order.task.clone(),
+            order: Some(order),
+            spec_registered: true,
+            ..Default::default()
+        }
+        .into();
         let probe = Key::new("VTID-09999").unwrap();
         let envelope = Envelope::new("probe", "/test", probe.clone(), System.now(), &event);
         let append =
