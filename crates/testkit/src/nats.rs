@@ -37,11 +37,20 @@ pub struct Options {
     pub config: String,
     /// JetStream's `sync_interval`; Millrace always runs with `always`.
     pub sync_interval: String,
+    /// More settings of JetStream, such as `max_file_store: 1GB`.
+    pub jetstream: String,
+    /// Where JetStream stores, such as a small or a frail disk; `None`: in the server's own folder.
+    pub store: Option<PathBuf>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { config: String::new(), sync_interval: "always".to_owned() }
+        Self {
+            config: String::new(),
+            sync_interval: "always".to_owned(),
+            jetstream: String::new(),
+            store: None,
+        }
     }
 }
 
@@ -130,6 +139,20 @@ impl NatsServer {
         self.signal(Signal::CONT);
     }
 
+    /// The folder that JetStream stores in.
+    #[must_use]
+    pub fn store(&self) -> PathBuf {
+        self.options.store.clone().unwrap_or_else(|| self.folder.path().join("store"))
+    }
+
+    /// SIGTERM: the server says goodbye to its store and ends.
+    pub fn stop(&self) {
+        self.signal(Signal::TERM);
+        if let Some(mut process) = self.lock().take() {
+            process.child.wait().expect("the server ends");
+        }
+    }
+
     /// The server's own log so far, for failure messages.
     #[must_use]
     pub fn log(&self) -> String {
@@ -192,12 +215,14 @@ impl NatsServer {
     fn config(&self, port: Option<u16>) -> String {
         let folder = self.folder.path().display();
         let port = port.map_or_else(|| "-1".to_owned(), |port| port.to_string());
-        let Options { config, sync_interval } = &self.options;
+        let Options { config, sync_interval, jetstream, .. } = &self.options;
+        let store = self.store();
+        let store = store.display();
         format!(
             "server_name: \"{name}\"\n\
              listen: \"127.0.0.1:{port}\"\n\
              ports_file_dir: \"{folder}\"\n\
-             jetstream {{ store_dir: \"{folder}/store\", sync_interval: {sync_interval} }}\n\
+             jetstream {{\nstore_dir: \"{store}\"\nsync_interval: {sync_interval}\n{jetstream}\n}}\n\
              {config}\n",
             name = self.name
         )

@@ -11,6 +11,8 @@ use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 const READY_WITHIN: Duration = Duration::from_secs(60);
+/// What the server says while back ends of a killed postmaster still live.
+const IN_USE: &str = "is still in use";
 
 /// A PostgreSQL server that lives as long as the test process, with the distribution's default
 /// configuration (fsync on). It and its folder are gone when the process is.
@@ -19,7 +21,12 @@ pub struct Postgres {
     binaries: PathBuf,
     folder: PathBuf,
     databases: AtomicU32,
-    process: Mutex<Child>,
+    process: Mutex<Option<Process>>,
+}
+
+#[derive(Debug)]
+struct Process {
+    child: Child,
     _reaper: Reaper,
 }
 
@@ -60,35 +67,59 @@ impl Postgres {
         initdb.arg("--pgdata").arg(&cluster).current_dir(&folder);
         expect_success("initdb", run(initdb));
 
-        let log = folder.join("server.log");
-        let mut postgres = unprivileged(&binaries.join("postgres"));
-        postgres.arg("-D").arg(&cluster).arg("-k").arg(&folder).args(["-c", "listen_addresses="]);
-        postgres.current_dir(&folder).stdin(Stdio::null()).stdout(Stdio::null());
-        postgres.stderr(std::fs::File::create(&log).expect("open the log"));
-        let child = postgres.spawn().expect("start postgres");
-        // SIGQUIT is PostgreSQL's immediate shutdown.
-        let reaper = Reaper::watch(child.id(), "QUIT", &folder);
-        let server = Self {
-            binaries,
-            folder,
-            databases: AtomicU32::new(0),
-            process: Mutex::new(child),
-            _reaper: reaper,
-        };
+        let server = Self { binaries, folder, databases: AtomicU32::new(0), process: Mutex::new(None) };
+        server.run();
+        server
+    }
 
+    /// SIGKILL to the postmaster; its back ends notice and end by themselves.
+    pub fn kill(&self) {
+        let Some(mut process) = self.process.lock().expect("no test holds it").take() else { return };
+        process.child.kill().expect("the postmaster runs");
+        process.child.wait().expect("the postmaster ended");
+    }
+
+    /// Starts the server again on the same folder after a [`kill`](Self::kill), and waits until it answers.
+    pub fn restart(&self) {
+        self.kill();
+        self.run();
+    }
+
+    /// Starts the process. Back ends of one that was killed may live for a moment, and the new one refuses
+    /// to start beside them: then it is started again.
+    fn run(&self) {
+        let log = self.folder.join("server.log");
         let deadline = Instant::now() + READY_WITHIN;
         loop {
-            let mut ready = server.client("pg_isready");
-            ready.arg("--quiet");
-            if run(ready).status.success() {
-                return server;
-            }
-            let ended = server.process.lock().expect("no test holds it").try_wait().ok().flatten();
-            if ended.is_some() || Instant::now() >= deadline {
-                let log = std::fs::read_to_string(&log).unwrap_or_default();
-                panic!("PostgreSQL is not ready within {READY_WITHIN:?} ({ended:?}):\n{log}");
-            }
-            std::thread::sleep(Duration::from_millis(10));
+            let mut postgres = unprivileged(&self.binaries.join("postgres"));
+            postgres.arg("-D").arg(self.folder.join("cluster")).arg("-k").arg(&self.folder);
+            postgres.args(["-c", "listen_addresses="]).current_dir(&self.folder);
+            postgres.stdin(Stdio::null()).stdout(Stdio::null());
+            let file = std::fs::OpenOptions::new().create(true).append(true).open(&log);
+            postgres.stderr(file.expect("open the log"));
+            let mut child = postgres.spawn().expect("start postgres");
+            // SIGQUIT is PostgreSQL's immediate shutdown.
+            let reaper = Reaper::watch(child.id(), "QUIT", &self.folder);
+            let ended = loop {
+                let mut ready = self.client("pg_isready");
+                ready.arg("--quiet");
+                if run(ready).status.success() {
+                    *self.process.lock().expect("no test holds it") =
+                        Some(Process { child, _reaper: reaper });
+                    return;
+                }
+                let ended = child.try_wait().ok().flatten();
+                if ended.is_some() || Instant::now() >= deadline {
+                    break ended;
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            };
+            let text = std::fs::read_to_string(&log).unwrap_or_default();
+            let beside = ended.is_some() && text.lines().rev().take(3).any(|line| line.contains(IN_USE));
+            assert!(
+                beside && Instant::now() < deadline,
+                "PostgreSQL is not ready within {READY_WITHIN:?} ({ended:?}):\n{text}"
+            );
         }
     }
 

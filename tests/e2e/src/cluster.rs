@@ -32,6 +32,8 @@ pub struct Options {
     pub otlp_endpoint: Option<String>,
     /// The application's start command.
     pub start_command: String,
+    /// The nats-server: its disk, its limits. Users and permissions are added.
+    pub nats: millrace_testkit::nats::Options,
 }
 
 impl Default for Options {
@@ -41,6 +43,7 @@ impl Default for Options {
             database_url: None,
             otlp_endpoint: None,
             start_command: "python3 app.py".to_owned(),
+            nats: millrace_testkit::nats::Options::default(),
         }
     }
 }
@@ -75,7 +78,9 @@ impl Cluster {
             lease: Duration::from_secs(3),
             ..Installation::default()
         };
-        let nats = NatsServer::start_with(&nats_config(&keys, &installation));
+        let config = format!("{}\n{}", nats_config(&keys, &installation), options.nats.config);
+        let nats =
+            NatsServer::start_options(millrace_testkit::nats::Options { config, ..options.nats.clone() });
         let repository = Repository::new(folder.path());
         let names = Self::names();
         // All at once, so that no port is handed out twice.
