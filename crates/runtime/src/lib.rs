@@ -8,6 +8,7 @@ pub mod bootstrap;
 pub mod broker;
 pub mod bucket;
 pub mod clock;
+pub mod crash_point;
 pub mod host;
 pub mod kv;
 pub mod launch;

@@ -135,6 +135,7 @@ impl Hosted for DispatcherService {
             }
             Effect::RevokeLease { order } => {
                 lease::end(self.leases.as_ref(), order).await?;
+                millrace_runtime::crash_point::reached("dispatcher.revoked");
                 None
             }
             Effect::FollowUp { task } => Some(Input::FollowUp { task: task.clone() }),

@@ -217,6 +217,7 @@ impl Applier<'_> {
         loop {
             match self.projector.ledger.apply_entries(&batch).await {
                 Ok(outcome) => {
+                    millrace_runtime::crash_point::reached("projector.committed");
                     well(status, APPLIER);
                     report(status, &batch, &outcome);
                     return Ok(());

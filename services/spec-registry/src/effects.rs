@@ -45,6 +45,7 @@ impl RegistryService {
             return Ok(decided_under(&under, verdict));
         }
         let task = self.allocation.free(&source.repository, submission.sequence, &under).await?;
+        millrace_runtime::crash_point::reached("spec-registry.allocated");
         Ok(Input::Unnamed { under, submission: submission.key.to_string(), task: task.to_string() })
     }
 

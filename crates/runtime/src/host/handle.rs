@@ -82,7 +82,10 @@ impl<H: Hosted> Host<H> {
         };
         let settled = self.settle(&input, &mut chain).instrument(span).await?;
         match settled {
-            Settled::Done => Ok(Answer::Acknowledge),
+            Settled::Done => {
+                crate::crash_point::reached_in(H::SERVICE.name(), "settled", || received.name().to_owned());
+                Ok(Answer::Acknowledge)
+            }
             Settled::Hold => Ok(Answer::Hold),
             Settled::Poison { fault, attempts } => {
                 tracing::error!(key = %received.key, fault = %chain_of(&fault), "to the dead letters");

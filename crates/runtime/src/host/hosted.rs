@@ -58,6 +58,16 @@ pub struct Received {
     pub position: Cause,
 }
 
+impl Received {
+    /// Name of the event or of the deadline.
+    pub fn name(&self) -> &str {
+        match &self.incoming {
+            Incoming::Event(event) => event.name(),
+            Incoming::Timer(timer) => &timer.name,
+        }
+    }
+}
+
 /// An event or a fired deadline.
 #[derive(Debug, Clone)]
 pub enum Incoming {

@@ -12,9 +12,9 @@ use tracing::Instrument as _;
 use super::fault::Fault;
 use super::log_store::Writing;
 use super::pump::{Host, HostError};
-use super::retry::Backoff;
 use super::{EffectContext, Hosted, spans};
 use crate::broker::{Append, AppendError, Schedule};
+use crate::crash_point;
 
 /// Effects that one input may lead to, one after the other. More is a decider that never comes to rest.
 const MAX_EFFECTS: usize = 64;
@@ -176,8 +176,10 @@ impl<H: Hosted> Host<H> {
                 traceparent: &chain.traceparent,
                 tracestate: &chain.tracestate,
             };
+            let name = event.name();
             match self.log.append(decider, &mut cached, event, writing).await {
                 Ok(sequence) => {
+                    crash_point::reached_in(H::SERVICE.name(), "appended", || name.to_owned());
                     chain.index += 1;
                     tracing::debug!(%key, sequence, "appended");
                     let due = decider.due(&cached.state, input);
@@ -223,7 +225,10 @@ impl<H: Hosted> Host<H> {
                 _ => tracing::debug_span!("effect", %key, ?effect, attempt),
             };
             match self.hosted.perform(effect, &context).instrument(span).await {
-                Ok(outcome) => return Ok(Ok(outcome)),
+                Ok(outcome) => {
+                    crash_point::reached_in(H::SERVICE.name(), "performed", || format!("{effect:?}"));
+                    return Ok(Ok(outcome));
+                }
                 Err(fault) if fault.waits => {
                     tracing::warn!(%key, fault = %chain_of(&fault), "an effect waits for NATS");
                     self.pause(backoff.pause()).await?;

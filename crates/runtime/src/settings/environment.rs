@@ -69,5 +69,11 @@ pub const ENVIRONMENT: &[Variable] = &[
 ];
 
 /// Variables of the prefix that are for the command line or the tests, not settings.
-pub(super) const NOT_SETTINGS: &[&str] =
-    &["MILLRACE_CONFIG", "MILLRACE_SERVER", "MILLRACE_NATS_SERVER", "MILLRACE_REGENERATE"];
+pub(super) const NOT_SETTINGS: &[&str] = &[
+    "MILLRACE_CONFIG",
+    "MILLRACE_SERVER",
+    "MILLRACE_NATS_SERVER",
+    "MILLRACE_REGENERATE",
+    #[cfg(debug_assertions)]
+    "MILLRACE_CRASH_POINT",
+];

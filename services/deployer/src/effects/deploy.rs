@@ -36,6 +36,7 @@ impl World {
             }
             Err(error) => return Err(target_fault(error, Code::DeploymentFailed)),
         };
+        millrace_runtime::crash_point::reached("deployer.rolled_out");
         let seen = match self.watch(site.forge.as_ref(), target.as_ref(), &merge.commit, deadline).await? {
             Ok(seen) => seen,
             Err(failure) => return Ok(Some(Input::found(deployment_failed(merge, failure)))),

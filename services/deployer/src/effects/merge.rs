@@ -44,6 +44,7 @@ impl World {
         };
         match site.forge.merge(&request).await {
             Ok(merged) => {
+                millrace_runtime::crash_point::reached("deployer.merged");
                 let completed = MergeCompleted {
                     task: Some(task),
                     pull_request: Some(validated),

@@ -5,6 +5,7 @@ use millrace_events::v1::{
 };
 use millrace_events::{Code, Key};
 use millrace_forge::{Forge, ForgeError, NewPullRequest};
+use millrace_runtime::crash_point;
 use millrace_runtime::host::Fault;
 
 use super::{SOURCE, World, branch_of, forge_fault, profile, site_fault, stopped};
@@ -43,7 +44,9 @@ impl World {
         let site = self.sites.repository(&task.repository).await.map_err(site_fault)?;
         let forge = site.forge.as_ref();
         self.publish(forge, event).await?;
+        crash_point::reached("deployer.pushed");
         let shown = propose(&site, &execution, &task).await?;
+        crash_point::reached("deployer.proposed");
         let checks = match profile_of(forge, &shown.base_sha).await? {
             Ok(checks) => checks,
             Err(problem) => {

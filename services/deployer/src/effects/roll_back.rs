@@ -3,6 +3,7 @@
 use millrace_events::Code;
 use millrace_events::v1::{Failure, RollbackCompleted};
 use millrace_forge::RevertRequest;
+use millrace_runtime::crash_point;
 use millrace_runtime::host::{EffectContext, Fault};
 
 use super::{SOURCE, World, rollback_failed, site_fault, target_fault};
@@ -37,7 +38,9 @@ impl World {
         } else {
             self.restore(&site, target.as_ref(), before).await?
         };
+        crash_point::reached("deployer.restored");
         let failure = take_out(&site, merge, failure, context.attempt).await?;
+        crash_point::reached("deployer.reverted");
         Ok(Some(Input::found(match restored {
             Ok(restored_commit) => RollbackCompleted {
                 task: Some(task.clone()),
