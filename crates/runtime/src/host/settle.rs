@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use millrace_decider::{Cause, Context, Deadline, Decider, Due, Refusal, Timestamp};
-use millrace_events::{Envelope, Key, Service, v1::TimerFired};
+use millrace_events::{Envelope, Key, LogEvent as _, Service, v1::TimerFired};
 use tracing::Instrument as _;
 
 use super::fault::Fault;
