@@ -16,7 +16,7 @@ pub trait Forge: Send + Sync {
     ///
     /// # Errors
     /// `BranchTaken`, `BranchRefused`, `BundleInvalid`, `NotBare`.
-    async fn push_bundle(&self, branch: &str, bundle: &Path, head_sha: &str) -> Result<(), ForgeError>;
+    async fn push_bundle(&self, branch: &str, bundle: &[u8], head_sha: &str) -> Result<(), ForgeError>;
 
     /// The pull request with this head branch, whatever its state: the open one if there is one, else
     /// the newest.

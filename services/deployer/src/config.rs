@@ -11,8 +11,6 @@ use crate::adapters::process_target::ProcessTargetConfig;
 /// Settings that can work.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Absolute: bundles on their way to the forge, and targets without a `root` of their own.
-    pub directory: PathBuf,
     /// A healthy release may report another commit for so long, for it may still be starting.
     pub wrong_sha_grace: Duration,
     /// The configured targets.
@@ -60,7 +58,7 @@ impl Config {
             }
             targets.push(target);
         }
-        Ok(Self { directory, wrong_sha_grace, targets })
+        Ok(Self { wrong_sha_grace, targets })
     }
 }
 
@@ -110,7 +108,7 @@ mod tests {
         let config = read(&format!("deployer.directory = '/var/millrace'\n{REPOSITORY}{TARGET}")).unwrap();
         assert_eq!(config.targets[0].root, PathBuf::from("/var/millrace/targets/web"));
         assert_eq!(config.wrong_sha_grace, Duration::from_secs(10));
-        assert!(read("").unwrap().directory.is_absolute());
+        assert!(read(&format!("{REPOSITORY}{TARGET}")).unwrap().targets[0].root.is_absolute());
     }
 
     #[test]

@@ -11,7 +11,6 @@ mod roll_back;
 mod standing;
 mod watch;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,8 +50,6 @@ pub struct World {
     pub blobs: Blobs,
     /// Time.
     pub clock: Arc<dyn Clock>,
-    /// For bundles on their way to the forge.
-    pub directory: PathBuf,
     /// A healthy release may report another commit for so long, and one that runs already is looked at for so
     /// long at least.
     pub wrong_sha_grace: Duration,

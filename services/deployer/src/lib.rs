@@ -41,7 +41,6 @@ pub async fn run(context: ServiceContext) -> Result<(), ServiceError> {
         logs: context.logs(),
         blobs: context.blobs.clone(),
         clock: context.clock.clone(),
-        directory: config.directory,
         wrong_sha_grace: config.wrong_sha_grace,
         deployment: context.settings.limits.deployment,
         holds: Holds::default(),

@@ -172,7 +172,8 @@ impl Projector {
 }
 
 pub(crate) fn backoff() -> Backoff {
-    Backoff::new(FIRST_PAUSE, LONGEST_PAUSE)
+    // One projector advances a ledger: there are no others to keep out of step with.
+    Backoff::new(FIRST_PAUSE, LONGEST_PAUSE, 0)
 }
 
 struct Applier<'a> {

@@ -22,7 +22,8 @@ pub(crate) trait MayPass: std::error::Error {
 
 impl<'a> Patience<'a> {
     pub(crate) fn new(clock: &'a dyn Clock) -> Self {
-        Self { clock, backoff: Backoff::new(Duration::from_millis(50), Duration::from_secs(2)) }
+        let seed = clock.now().as_micros().cast_unsigned();
+        Self { clock, backoff: Backoff::new(Duration::from_millis(50), Duration::from_secs(2), seed) }
     }
 
     /// Waits, and comes back with nothing if it makes sense to try again, else with the error.

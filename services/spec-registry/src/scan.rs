@@ -56,12 +56,13 @@ impl Scanner {
     /// holds up no other one.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         let period = self.repository().scan_period;
-        let mut backoff = Backoff::new(FIRST_PAUSE.min(period), period);
+        let seed = self.context.ids.random() as u64;
+        let mut backoff = Backoff::new(FIRST_PAUSE.min(period), period, seed);
         loop {
             let scan = async {
                 let scanned = self.scan().await;
                 let pause = if self.report(scanned) {
-                    backoff = Backoff::new(FIRST_PAUSE.min(period), period);
+                    backoff = Backoff::new(FIRST_PAUSE.min(period), period, seed);
                     period
                 } else {
                     backoff.pause()

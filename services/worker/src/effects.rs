@@ -9,6 +9,10 @@ mod failures;
 mod job;
 mod prompts;
 
+pub use evidence::Gathered;
+pub use failures::{Step, Stop};
+pub use job::Workbench;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -18,32 +22,21 @@ use millrace_runtime::host::{EffectContext, Fault, Hosted, Incoming, Received};
 use millrace_runtime::lease;
 use millrace_runtime::service::ServiceContext;
 
-use crate::adapters::{Models, Workplace};
 use crate::domain::{Effect, Ended, Execute, Input, Offer, Worker};
-use crate::ports::Commands;
+use crate::ports::Work;
 
 /// The worker, ready to be hosted.
 pub struct WorkerService {
     decider: Worker,
     context: ServiceContext,
-    parts: Parts,
-}
-
-/// What it works with.
-pub struct Parts {
-    /// The way to the models.
-    pub models: Models,
-    /// The way to run a command.
-    pub commands: Arc<dyn Commands>,
-    /// Where it works.
-    pub workplace: Workplace,
+    work: Arc<dyn Work>,
 }
 
 impl WorkerService {
     /// The worker of that identity; the process is the context's.
-    pub fn new(context: ServiceContext, worker: String, parts: Parts) -> Self {
+    pub fn new(context: ServiceContext, worker: String, work: Arc<dyn Work>) -> Self {
         let decider = Worker { worker, instance: context.instance.clone() };
-        Self { decider, context, parts }
+        Self { decider, context, work }
     }
 
     /// The input that says that the work on an order failed.

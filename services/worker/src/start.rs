@@ -8,7 +8,7 @@ use millrace_sandbox::Sandbox;
 
 use crate::adapters::{Models, Sandboxed, Workplace};
 use crate::config::WorkerConfig;
-use crate::effects::{Parts, WorkerService};
+use crate::effects::{Workbench, WorkerService};
 
 /// Whether the worker's own configuration can be used.
 ///
@@ -53,8 +53,9 @@ pub async fn run_as(context: ServiceContext, config: WorkerConfig) -> Result<(),
         ServiceError::failed(format!("the worker's folder {}", config.directory.display()), error)
     })?;
     let slots = config.slots;
-    let parts = Parts { models, commands: Arc::new(Sandboxed::new(sandbox, limits)), workplace };
-    let service = WorkerService::new(context.clone(), config.id, parts);
+    let commands = Arc::new(Sandboxed::new(sandbox, limits));
+    let bench = Workbench { context: context.clone(), models, commands, workplace };
+    let service = WorkerService::new(context.clone(), config.id, Arc::new(bench));
     Ok(context.host(service, slots).await?)
 }
 

@@ -88,7 +88,7 @@ impl LocalForge {
 
 #[async_trait]
 impl Forge for LocalForge {
-    async fn push_bundle(&self, branch: &str, bundle: &Path, head_sha: &str) -> Result<(), ForgeError> {
+    async fn push_bundle(&self, branch: &str, bundle: &[u8], head_sha: &str) -> Result<(), ForgeError> {
         check_own_branch(branch)?;
         self.repository.require_bare()?.publish(branch, bundle, head_sha).await
     }

@@ -103,14 +103,15 @@ impl Repository {
     pub(super) async fn publish(
         &self,
         branch: &str,
-        bundle: &Path,
+        bundle: &[u8],
         head_sha: &str,
     ) -> Result<(), ForgeError> {
         check_commit(head_sha)?;
         if self.is_published(branch, head_sha).await? {
             return Ok(());
         }
-        self.take_in(bundle, head_sha).await?;
+        let file = self.written(bundle).await?;
+        self.take_in(file.path(), head_sha).await?;
         let command = format!("create {} {head_sha}\n", branch_reference(branch));
         match self.swap(&command).await? {
             Ok(()) => Ok(()),
@@ -145,6 +146,16 @@ impl Repository {
                 actual,
             }),
         }
+    }
+
+    /// The bundle as a file, gone when it is dropped. What a killed process leaves there has a name that git's
+    /// own housekeeping removes (`git prune`: `tmp_*` among the objects).
+    async fn written(&self, bundle: &[u8]) -> Result<tempfile::NamedTempFile, ForgeError> {
+        let failed = |source| ForgeError::Io { action: "write a bundle to a file".to_owned(), source };
+        let objects = Path::new(&self.directory().await?).join("objects");
+        let file = tempfile::Builder::new().prefix("tmp_bundle_").tempfile_in(objects).map_err(failed)?;
+        tokio::fs::write(file.path(), bundle).await.map_err(failed)?;
+        Ok(file)
     }
 
     /// Reads the bundle's objects, checked by git, without touching a reference.

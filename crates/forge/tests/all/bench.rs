@@ -129,11 +129,11 @@ impl Person {
         self.git(&["push", "-q", "origin", &format!("HEAD:refs/heads/{branch}")]).await;
     }
 
-    pub(crate) async fn bundle(&self, name: &str) -> PathBuf {
+    pub(crate) async fn bundle(&self, name: &str) -> Vec<u8> {
         let file = self.clone.join(format!("../{name}.bundle"));
         let path = file.to_str().unwrap();
         self.git(&["bundle", "create", "-q", path, "HEAD", "^origin/main"]).await;
-        file
+        std::fs::read(file).unwrap()
     }
 }
 

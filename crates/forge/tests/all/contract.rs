@@ -62,8 +62,7 @@ pub(crate) async fn a_bundle_without_the_commit_is_invalid(bench: &dyn Bench) {
     let head = worker.commit(RED).await;
     let bundle = worker.bundle("change").await;
     let other = "1".repeat(40);
-    let broken = bench.scratch().join("broken.bundle");
-    std::fs::write(&broken, "# v2 git bundle\nrubbish").unwrap();
+    let broken = b"# v2 git bundle\nrubbish".to_vec();
     for (bundle, head) in [(&bundle, &other), (&broken, &head)] {
         let refused = forge.push_bundle(BRANCH, bundle, head).await;
         assert!(matches!(refused, Err(ForgeError::BundleInvalid { .. })));

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use millrace_events::Service;
 use millrace_rpc::HealthHandle;
+use millrace_runtime::clock::{Ids as _, System};
 use millrace_runtime::host::retry::Backoff;
 use millrace_runtime::launch::{self, Entry};
 use millrace_runtime::permissions::{Identity, IdentityKey};
@@ -56,7 +57,8 @@ fn instances(service: Service, settings: &Arc<Settings>) -> Vec<Arc<Settings>> {
 }
 
 async fn keep_running(entry: Entry, settings: Arc<Settings>, seed: Option<String>, stop: CancellationToken) {
-    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
+    let mut backoff =
+        Backoff::new(Duration::from_millis(200), Duration::from_secs(10), System.random() as u64);
     let name = entry.service.name();
     while !stop.is_cancelled() {
         // A token of its own: a host that fails cancels what it was given.

@@ -103,10 +103,8 @@ impl<H: Hosted> Host<H> {
         attempts: u32,
     ) -> Result<(), HostError> {
         self.counters.dead_lettered();
-        let mut backoff = super::retry::Backoff::new(
-            std::time::Duration::from_millis(50),
-            std::time::Duration::from_secs(2),
-        );
+        let mut backoff =
+            self.backoff(std::time::Duration::from_millis(50), std::time::Duration::from_secs(2));
         loop {
             let recorded = dead_letter::record(
                 self.log.broker.as_ref(),

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::Hosted;
 use super::lanes::Lanes;
 use super::log_store::LogStore;
-use super::retry::Backoff;
+use super::retry::{Backoff, mixed, spread};
 use super::state_cache::StateCache;
 use crate::broker::{Broker, Consumer, Delivery, Stored};
 use crate::clock::Clock;
@@ -205,12 +205,12 @@ impl<H: Hosted> Host<H> {
     pub(super) fn put_off(&self, message: &Stored) -> Duration {
         let age = self.clock.now().since(message.time);
         let pause = (age / 20).clamp(self.options.hold_delay, LONGEST_HOLD.max(self.options.hold_delay));
-        // SplitMix64 over the count: spread like chance, and the same for the same seed.
-        let mut mixed = self.options.seed ^ self.counters.held().wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let percent = 50 + u32::try_from((mixed ^ (mixed >> 31)) % 101).unwrap_or(50);
-        pause * percent / 100
+        pause * (50 + spread(mixed(self.options.seed ^ mixed(self.counters.held())), 100)) / 100
+    }
+
+    /// Pauses that other processes do not keep in step with.
+    pub(super) fn backoff(&self, first: Duration, longest: Duration) -> Backoff {
+        Backoff::new(first, longest, self.options.seed ^ self.clock.now().as_micros().cast_unsigned())
     }
 
     /// The streams it consumes: every partition of every log that the catalogue names, and its deadlines.
@@ -225,7 +225,7 @@ impl<H: Hosted> Host<H> {
     async fn pump(self: Arc<Self>, number: usize, stream: &str, origin: Origin) -> Result<(), HostError> {
         let Some(consumer) = self.attach(stream).await? else { return Ok(()) };
         let slots = Arc::new(Semaphore::new(self.options.concurrency));
-        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+        let mut backoff = self.backoff(Duration::from_millis(50), Duration::from_secs(2));
         let mut in_flight: JoinSet<Result<(), HostError>> = JoinSet::new();
         loop {
             while let Some(ended) = in_flight.try_join_next() {
@@ -256,7 +256,7 @@ impl<H: Hosted> Host<H> {
                 }
             };
             if !deliveries.is_empty() {
-                backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+                backoff = self.backoff(Duration::from_millis(50), Duration::from_secs(2));
             }
             for (delivery, permit) in deliveries.into_iter().zip(permits) {
                 let ticket = self.lanes.enter(number, &delivery.message().subject).await;
@@ -324,7 +324,7 @@ impl<H: Hosted> Host<H> {
     }
 
     async fn attach(&self, stream: &str) -> Result<Option<Box<dyn Consumer>>, HostError> {
-        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
+        let mut backoff = self.backoff(Duration::from_millis(100), Duration::from_secs(2));
         loop {
             match self.log.broker.consumer(stream, H::SERVICE.durable()).await {
                 Ok(consumer) => return Ok(Some(consumer)),

@@ -121,7 +121,7 @@ impl<H: Hosted> Host<H> {
     async fn decide(&self, key: &Key, input: &Input<H>, chain: &mut Chain) -> Result<Step<H>, HostError> {
         let decider = self.hosted.decider();
         let slot = self.states.slot(key);
-        let mut backoff = Backoff::new(Duration::from_millis(5), Duration::from_secs(2));
+        let mut backoff = self.backoff(Duration::from_millis(5), Duration::from_secs(2));
         // Waiting never happens under the lock, so that others of this key are not held up by it.
         loop {
             let mut guard = slot.lock().await;
@@ -210,7 +210,7 @@ impl<H: Hosted> Host<H> {
     /// Performs an effect, with back-off while it fails for a reason that may pass. The inner error: given
     /// up after so many tries.
     async fn perform(&self, key: &Key, effect: &Effect<H>, chain: &Chain) -> Result<Performed<H>, HostError> {
-        let mut backoff = Backoff::new(self.options.effect_backoff, self.options.effect_backoff * 32);
+        let mut backoff = self.backoff(self.options.effect_backoff, self.options.effect_backoff * 32);
         let mut attempt = 1;
         loop {
             let context = EffectContext {
@@ -273,7 +273,7 @@ impl<H: Hosted> Host<H> {
         let append = Append::new(H::SERVICE.timer_stream(), subject, envelope.encode())
             .content_type(millrace_events::CONTENT_TYPE_PROTOBUF)
             .scheduled(schedule);
-        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+        let mut backoff = self.backoff(Duration::from_millis(50), Duration::from_secs(2));
         loop {
             match self.log.broker.append(&append).await {
                 Ok(_) => break,

@@ -93,15 +93,7 @@ impl World {
             return Err(missing());
         }
         let bytes = self.blobs.get(&bundle.sha256).await?.ok_or_else(missing)?;
-        let directory = self.directory.join("bundles");
-        let io_fault = |error: std::io::Error| {
-            let message = format!("a bundle cannot be written in {}", directory.display());
-            Fault::transient(Code::Internal, message).caused_by(error)
-        };
-        tokio::fs::create_dir_all(&directory).await.map_err(io_fault)?;
-        let file = tempfile::Builder::new().suffix(".bundle").tempfile_in(&directory).map_err(io_fault)?;
-        tokio::fs::write(file.path(), bytes).await.map_err(io_fault)?;
-        forge.push_bundle(&event.branch, file.path(), &event.head).await.map_err(|error| {
+        forge.push_bundle(&event.branch, &bytes, &event.head).await.map_err(|error| {
             let code = match &error {
                 ForgeError::BundleInvalid { .. } => Code::EvidenceInvalid,
                 _ => Code::PrNotCreated,

@@ -35,7 +35,7 @@ impl Forge for ShyForge {
     async fn pull_request(&self, number: u64) -> Result<Option<PullRequest>, ForgeError> {
         if self.shows.load(Ordering::SeqCst) { self.forge.pull_request(number).await } else { Ok(None) }
     }
-    async fn push_bundle(&self, branch: &str, bundle: &Path, head_sha: &str) -> Result<(), ForgeError> {
+    async fn push_bundle(&self, branch: &str, bundle: &[u8], head_sha: &str) -> Result<(), ForgeError> {
         self.forge.push_bundle(branch, bundle, head_sha).await
     }
     async fn find_pull_request(&self, head_branch: &str) -> Result<Option<PullRequest>, ForgeError> {

@@ -129,7 +129,6 @@ impl Stage {
             logs: LogReader::new(broker.clone(), 1),
             blobs: Blobs::new(broker, 1 << 24),
             clock: self.clock.clone(),
-            directory: self.scratch.path().join("deployer"),
             wrong_sha_grace: Duration::from_millis(100),
             deployment: Duration::from_secs(600),
             holds: Holds::default(),

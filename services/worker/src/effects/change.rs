@@ -136,7 +136,7 @@ async fn ask(
         recipe: recipe.map(str::to_owned),
         deadline: job.deadline,
     };
-    let asked = job.service.parts.models.ask(&ask, job.cancel).await;
+    let asked = job.bench.models.ask(&ask, job.cancel).await;
     let calls = asked.as_ref().map_or_else(AskError::calls, |answer| answer.calls.as_slice());
     gathered.calls(job, calls).await?;
     asked.map(|answer| answer.value).map_err(|error| unanswered(job, &error))
@@ -268,7 +268,7 @@ async fn propose(
     Ok(ExecutionCompleted {
         task: Some(task.clone()),
         order: order.id.clone(),
-        worker: job.worker().to_owned(),
+        worker: job.worker.to_owned(),
         fencing_token: job.execute.token,
         head,
         branch,

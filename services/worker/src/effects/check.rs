@@ -25,7 +25,7 @@ pub(super) async fn run(job: &Job<'_>, gathered: &mut Gathered) -> Step<WorkerEv
     Ok(ChecksCompleted {
         task: Some(job.task.clone()),
         order: order.id.clone(),
-        worker: job.worker().to_owned(),
+        worker: job.worker.to_owned(),
         fencing_token: job.execute.token,
         pull_request: order.pull_request.clone(),
         head: pull_request.head.clone(),
@@ -85,7 +85,7 @@ async fn one(
 ) -> Step<CheckResult> {
     let finished = commands::run(job, &check.command, checkout.root()).await?;
     let passed = finished.exit == Exit::Code(0);
-    let summary = match (passed, job.service.parts.commands.bound(&finished)) {
+    let summary = match (passed, job.bench.commands.bound(&finished)) {
         (true, _) => String::new(),
         (false, Some(bound)) => brief(&bound, 200),
         (false, None) => match (last_line(&finished.output), finished.exit) {

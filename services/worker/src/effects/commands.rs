@@ -25,7 +25,7 @@ pub(super) async fn run(job: &Job<'_>, command: &str, workspace: &Path) -> Step<
         gen_ai.tool.type = "function",
         process.exit.code = tracing::field::Empty,
     );
-    let commands = &job.service.parts.commands;
+    let commands = &job.bench.commands;
     let ended = commands.run(command, workspace, job.cancel).instrument(span.clone()).await;
     match ended {
         Ok(Finished { exit: Exit::Cancelled, .. }) => Err(Stop::Cancelled),
@@ -55,7 +55,7 @@ pub(super) async fn run(job: &Job<'_>, command: &str, workspace: &Path) -> Step<
 /// Why a command of a change did not do; `None`: it did.
 pub(super) fn objection(job: &Job<'_>, command: &str, finished: &Finished) -> Option<Stop> {
     let shown = brief(command, COMMAND_CHARS);
-    let stop = match (finished.exit, job.service.parts.commands.bound(finished)) {
+    let stop = match (finished.exit, job.bench.commands.bound(finished)) {
         (Exit::Code(0), _) => return None,
         (_, Some(bound)) => {
             Stop::failed(Code::SandboxViolation, format!("`{shown}` went beyond its limits: {bound}"))

@@ -18,10 +18,13 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// What has been gathered so far; a failure carries it too.
 #[derive(Debug, Default)]
-pub(super) struct Gathered {
-    pub(super) evidence: Vec<Blob>,
-    pub(super) calls: Vec<ModelCallRecord>,
-    pub(super) phases: Vec<PhaseRecord>,
+pub struct Gathered {
+    /// Artifacts in the store.
+    pub evidence: Vec<Blob>,
+    /// Models that were asked.
+    pub calls: Vec<ModelCallRecord>,
+    /// Phases that are over.
+    pub phases: Vec<PhaseRecord>,
 }
 
 impl Gathered {
@@ -61,7 +64,7 @@ impl Job<'_> {
     /// is away says nothing about the change. A blob that is too large is the change's fault.
     pub(super) async fn store(&self, name: &str, bytes: &[u8]) -> Step<Blob> {
         let context = self.context();
-        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+        let mut backoff = self.backoff();
         loop {
             match context.blobs.put_named(name, media_type(name), bytes).await {
                 Ok(blob) => return Ok(blob),
@@ -83,7 +86,7 @@ impl Job<'_> {
     /// Reads a blob that an order names. A store that does not answer is waited for.
     pub(super) async fn load(&self, blob: &Blob) -> Step<Vec<u8>> {
         let context = self.context();
-        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+        let mut backoff = self.backoff();
         loop {
             match context.blobs.get(&blob.sha256).await {
                 Ok(Some(bytes)) => return Ok(bytes),
@@ -101,6 +104,10 @@ impl Job<'_> {
                 }
             }
         }
+    }
+
+    fn backoff(&self) -> Backoff {
+        Backoff::new(FIRST_PAUSE, LONGEST_PAUSE, self.now().as_micros().cast_unsigned())
     }
 
     /// Waits a while for NATS, unless the work is told to end meanwhile: by its lease that runs out, its

@@ -3,20 +3,18 @@
 
 use std::time::Duration;
 
-use millrace_events::v1::{ExecutionFailed, Failure, ModelCallRecord, TaskRef, WorkOrder, WorkOrderKind};
+use millrace_events::v1::{ExecutionFailed, Failure, ModelCallRecord, WorkOrder, WorkOrderKind};
 use millrace_events::{Code, DispatcherEvent, Event, Log, Service, WorkerEvent};
 use millrace_runtime::host::Fault;
 use millrace_runtime::lease::{self, Holder, Lease, Lost};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use super::evidence::{Gathered, millis};
 use super::failures::{Step, Stop, stage};
-use super::job::{Job, blocking};
-use super::{WorkerService, change, check, prompts};
-use crate::adapters::{prepare, remove};
+use super::{WorkerService, prompts};
 use crate::domain::{Execute, Input};
+use crate::ports::Assignment;
 
 /// How long cancelled work has to kill what it started. The sandbox needs at most 10 s of it.
 const WIND_DOWN: Duration = Duration::from_secs(12);
@@ -54,8 +52,7 @@ impl WorkerService {
         let limit = Duration::from_millis(order.execution_limit_ms);
         let mut gathered = Gathered::default();
         let end = self.framed(execute, lease, limit, stop, &mut gathered).await;
-        let folder = self.parts.workplace.folder(&order.id);
-        if let Err(error) = blocking(move || remove(&folder)).await {
+        if let Err(error) = self.work.clear(&order.id).await {
             tracing::warn!(order = order.id, %error, "the work's folder could not be removed");
         }
         let stopped = || Failure::new(Code::LeaseLost, "the worker was stopped; its lease is given back");
@@ -100,7 +97,8 @@ impl WorkerService {
     ) -> End {
         let limits = &self.context.settings.limits;
         let cancel = CancellationToken::new();
-        let work = self.work(execute, limit, &cancel, gathered).instrument(work_span(execute));
+        let assignment = Assignment { execute, worker: &self.decider.worker, limit, cancel: &cancel };
+        let work = self.work.run(&assignment, gathered).instrument(work_span(execute));
         tokio::pin!(work);
         let end = tokio::select! {
             biased;
@@ -121,48 +119,6 @@ impl WorkerService {
             }
         }
         end
-    }
-
-    async fn work(
-        &self,
-        execute: &Execute,
-        limit: Duration,
-        cancel: &CancellationToken,
-        gathered: &mut Gathered,
-    ) -> Step<WorkerEvent> {
-        if let Err(unavailable) = self.parts.commands.ready() {
-            return Err(
-                Stop::failed(Code::SandboxUnavailable, unavailable.to_string()).with("fix", unavailable.fix)
-            );
-        }
-        let order = &execute.order;
-        let task: &TaskRef = order
-            .task
-            .as_ref()
-            .ok_or_else(|| Stop::failed(Code::EventInvalid, "the work order names no task"))?;
-        let repository = self.context.settings.repository(&task.repository).ok_or_else(|| {
-            let message = format!("repository `{}` is not configured at this worker", task.repository);
-            Stop::failed(Code::RepositoryUnavailable, message)
-        })?;
-        let folder = self.parts.workplace.folder(&order.id);
-        let made = folder.clone();
-        blocking(move || prepare(&made)).await.map_err(|error| {
-            Stop::caused(Code::Internal, "the worker's folder for the order could not be made", &error)
-        })?;
-        let job = Job {
-            service: self,
-            execute,
-            task,
-            repository,
-            folder,
-            started: self.context.clock.now(),
-            deadline: Instant::now() + limit,
-            cancel,
-        };
-        match order.kind() {
-            WorkOrderKind::Check => check::run(&job, gathered).await,
-            WorkOrderKind::Change | WorkOrderKind::Unspecified => change::run(&job, gathered).await,
-        }
     }
 
     /// Whether the dispatcher still waits for this order: not expired, not overtaken, its run not over. A

@@ -5,7 +5,7 @@ use millrace_events::v1::{Failure, WorkOrderKind};
 
 /// The end of work that came to nothing.
 #[derive(Debug)]
-pub(super) enum Stop {
+pub enum Stop {
     /// It failed.
     Failed(Box<Failure>),
     /// It was cancelled; who cancelled it knows why.
@@ -13,11 +13,11 @@ pub(super) enum Stop {
 }
 
 /// The result of a step of the work.
-pub(super) type Step<T> = Result<T, Stop>;
+pub type Step<T> = Result<T, Stop>;
 
 impl Stop {
     /// A failure in a sentence.
-    pub(super) fn failed(code: Code, message: impl AsRef<str>) -> Self {
+    pub fn failed(code: Code, message: impl AsRef<str>) -> Self {
         Self::Failed(Box::new(Failure::new(code, scrub(message.as_ref()))))
     }
 

@@ -29,7 +29,7 @@ use millrace_runtime::settings::{ForgeKind, Repository, Settings};
 use millrace_sandbox::{Exit, Finished, SandboxError, SandboxUnavailable};
 use millrace_testkit::eventually;
 use millrace_worker::adapters::{Models, Workplace, built_in_crew};
-use millrace_worker::effects::{Parts, WorkerService};
+use millrace_worker::effects::{Workbench, WorkerService};
 use millrace_worker::ports::Commands;
 use millrace_worker::{WorkerConfig, run_as};
 use tempfile::TempDir;
@@ -154,8 +154,8 @@ impl World {
         let stop = context.stop.clone();
         self.stops.push(stop.clone());
         let workplace = Workplace::take(&self.folder.path().join("work"), id).unwrap();
-        let service =
-            WorkerService::new(context.clone(), id.to_owned(), Parts { models, commands, workplace });
+        let bench = Workbench { context: context.clone(), models, commands, workplace };
+        let service = WorkerService::new(context.clone(), id.to_owned(), Arc::new(bench));
         self.running.spawn(async move { Ok(context.host(service, 2).await?) });
         Running { stop }
     }
