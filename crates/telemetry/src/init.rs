@@ -1,6 +1,7 @@
 //! Setting up logs and traces for one process.
 
 use crate::export::{Exporter, exporter};
+use crate::metrics;
 use std::io::IsTerminal;
 use std::time::Duration;
 use tracing::Subscriber;
@@ -17,7 +18,7 @@ pub struct TelemetryConfig {
     /// service a span belongs to is its attribute [`names::attribute::MILLRACE_SERVICE`](crate::names).
     pub service_name: String,
     /// OTLP over gRPC, for example `http://localhost:4317` (plain HTTP/2; a collector beside the process
-    /// adds TLS). None: traces are off.
+    /// adds TLS). None: traces and metrics are off.
     pub endpoint: Option<String>,
     /// How log lines look.
     pub log_format: LogFormat,
@@ -72,17 +73,21 @@ pub enum TelemetryError {
     },
 }
 
-/// Sets up logs and, where an endpoint is configured, traces for the whole process.
+/// Sets up logs and, where an endpoint is configured, traces and metrics for the whole process.
 ///
 /// # Errors
 /// A configuration that cannot be used, or a second call in the same process.
 pub fn init(config: &TelemetryConfig) -> Result<Guard, TelemetryError> {
     let (subscriber, guard) = subscriber(config)?;
     tracing::subscriber::set_global_default(subscriber).map_err(TelemetryError::AlreadySet)?;
+    if let Some(exporter) = &guard.exporter {
+        metrics::install(exporter.meters());
+    }
     Ok(guard)
 }
 
-/// What [`init`] installs, for a caller that installs it itself: a test, for its own thread.
+/// What [`init`] installs for logs and traces, for a caller that installs it itself: a test, for its own
+/// thread. Metrics belong to a process, not to a thread, so this one has none.
 ///
 /// # Errors
 /// A configuration that cannot be used.
@@ -122,7 +127,7 @@ impl Guard {
     /// How long a shutdown waits for a collector that does not answer.
     pub const BOUND: Duration = Duration::from_secs(5);
 
-    /// Sends every finished span now.
+    /// Sends every finished span and what was counted now.
     ///
     /// # Errors
     /// The collector did not take them.

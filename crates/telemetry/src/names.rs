@@ -1,4 +1,4 @@
-//! Span and attribute names, each once. Dots are the OpenTelemetry registry's (messaging 1.44,
+//! Names of spans, attributes and metrics, each once. Dots are the OpenTelemetry registry's (messaging 1.44,
 //! generative AI 1.41, CI/CD and VCS 1.44); what is ours begins with `millrace.`.
 //!
 //! In a span macro a constant stands in braces: `info_span!("process", { attribute::TASK_ID } = %task)`.
@@ -24,6 +24,58 @@ pub mod span {
     pub fn model_call(operation: &str, model: &str) -> String {
         format!("{operation} {model}")
     }
+}
+
+/// Metrics.
+pub mod metric {
+    /// A metric: its name, its unit (UCUM), and what it counts.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Definition {
+        /// As the collector stores it.
+        pub name: &'static str,
+        /// `{message}` for a count of messages, `s` for seconds.
+        pub unit: &'static str,
+        /// One sentence.
+        pub description: &'static str,
+    }
+
+    const fn of(name: &'static str, unit: &'static str, description: &'static str) -> Definition {
+        Definition { name, unit, description }
+    }
+
+    /// Messages that a service took from a stream, redelivered ones each time.
+    pub const CONSUMED: Definition =
+        of("messaging.client.consumed.messages", "{message}", "Messages taken from a stream");
+    /// Events that a service appended to its log.
+    pub const SENT: Definition =
+        of("messaging.client.sent.messages", "{message}", "Events appended to the service's own log");
+    /// From a message's turn to its answer, effects included.
+    pub const PROCESS_DURATION: Definition =
+        of("messaging.process.duration", "s", "From a message's turn to its answer");
+    /// Claims that another process made first.
+    pub const CLAIM_CONFLICTS: Definition =
+        of("millrace.claim.conflicts", "{claim}", "Work orders that another process claimed first");
+    /// Appends that another writer of the same key was faster with.
+    pub const APPEND_CONFLICTS: Definition =
+        of("millrace.append.conflicts", "{event}", "Appends that another writer of the key was faster with");
+    /// Inputs that the state does not allow.
+    pub const REFUSED: Definition =
+        of("millrace.transition.refused", "{message}", "Inputs that the state did not allow");
+    /// Messages that could not be handled, each time.
+    pub const DEAD_LETTERS: Definition =
+        of("millrace.dead_letters", "{message}", "Messages that could not be handled");
+    /// Dead letters that were read again and handled.
+    pub const REPLAYED: Definition =
+        of("millrace.dead_letters.replayed", "{message}", "Dead letters that were read again and handled");
+    /// Events of a type or version that this build does not know.
+    pub const SKIPPED: Definition =
+        of("millrace.messages.skipped", "{message}", "Events of a type that this version does not know");
+    /// Messages that came too early and were handed back.
+    pub const HELD: Definition =
+        of("millrace.messages.held", "{message}", "Messages that came too early and were handed back");
+    /// Messages that came again because the broker had no answer.
+    pub const REDELIVERED: Definition =
+        of("millrace.messages.redelivered", "{message}", "Messages that were delivered before");
 }
 
 /// Values that the registry fixes for some attributes.
@@ -92,6 +144,8 @@ pub mod attribute {
     /// Tokens written, the reasoning ones among them.
     pub const GEN_AI_USAGE_OUTPUT_TOKENS: &str = "gen_ai.usage.output_tokens";
 
+    /// Tells the processes of one service apart, whose counts would be one series else.
+    pub const SERVICE_INSTANCE_ID: &str = "service.instance.id";
     /// The version of this build.
     pub const SERVICE_VERSION: &str = "service.version";
     /// The installation's one environment value.

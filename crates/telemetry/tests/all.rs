@@ -7,5 +7,7 @@
     clippy::disallowed_methods
 )]
 
+#[path = "all/metrics.rs"]
+mod metrics;
 #[path = "all/traces.rs"]
 mod traces;

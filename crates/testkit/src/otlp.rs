@@ -1,5 +1,12 @@
-//! An OTLP collector inside the test: it takes spans over gRPC and lets the test look at the tree.
+//! An OTLP collector inside the test: it takes spans and metrics over gRPC and lets the test look at the tree
+//! and at the counts.
 
+use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
+    MetricsService, MetricsServiceServer,
+};
+use opentelemetry_proto::tonic::collector::metrics::v1::{
+    ExportMetricsServiceRequest, ExportMetricsServiceResponse,
+};
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
     TraceService, TraceServiceServer,
 };
@@ -8,6 +15,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 };
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use opentelemetry_proto::tonic::metrics::v1::{metric::Data, number_data_point};
 use opentelemetry_proto::tonic::trace::v1 as wire;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -19,16 +27,31 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
-/// A collector that keeps every span it was sent. It stops when dropped.
+/// A collector that keeps every span and the last value of every count it was sent. It stops when dropped.
 #[derive(Debug)]
 pub struct OtlpReceiver {
     address: SocketAddr,
     spans: Spans,
+    counts: Counts,
     // Its own, because a test that shuts its exporter down blocks the thread that it runs on.
     runtime: Option<Runtime>,
 }
 
 type Spans = Arc<Mutex<Vec<Span>>>;
+type Counts = Arc<Mutex<BTreeMap<Series, u64>>>;
+
+/// What tells one series of counts from another.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Series {
+    /// The metric's name.
+    pub name: String,
+    /// Its unit.
+    pub unit: String,
+    /// Attributes, values as text.
+    pub attributes: BTreeMap<String, String>,
+    /// Attributes of the process: `service.name`, …
+    pub resource: BTreeMap<String, String>,
+}
 
 /// One span as it arrived. Ids are lower-case hex.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,14 +86,17 @@ impl OtlpReceiver {
         listener.set_nonblocking(true).expect("a listener for tokio");
         let address = listener.local_addr().expect("the bound address");
         let spans = Spans::default();
-        let service = TraceServiceServer::new(Collector { spans: Arc::clone(&spans) });
+        let counts = Counts::default();
+        let collector = Collector { spans: Arc::clone(&spans), counts: Arc::clone(&counts) };
+        let traces = TraceServiceServer::new(collector.clone());
+        let metrics = MetricsServiceServer::new(collector);
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         runtime.spawn(async move {
             let listener = TcpListener::from_std(listener).expect("a listener for tokio");
-            let serving = Server::builder().add_service(service);
+            let serving = Server::builder().add_service(traces).add_service(metrics);
             serving.serve_with_incoming(TcpListenerStream::new(listener)).await.expect("serve OTLP");
         });
-        Self { address, spans, runtime: Some(runtime) }
+        Self { address, spans, counts, runtime: Some(runtime) }
     }
 
     /// What to configure as `MILLRACE_OTLP_ENDPOINT`.
@@ -92,6 +118,21 @@ impl OtlpReceiver {
         spans.retain(|span| span.trace_id == trace_id);
         spans.sort_by_key(|span| span.start_unix_nano);
         spans
+    }
+
+    /// The last value of every series of counts (for a histogram, how many values it has).
+    #[must_use]
+    pub fn counts(&self) -> BTreeMap<Series, u64> {
+        lock(&self.counts).clone()
+    }
+
+    /// The sum over all series of that name which have that attribute.
+    #[must_use]
+    pub fn count(&self, name: &str, attribute: &str, value: &str) -> u64 {
+        let fits = |series: &Series| {
+            series.name == name && series.attributes.get(attribute).is_some_and(|found| found == value)
+        };
+        self.counts().iter().filter(|(series, _)| fits(series)).map(|(_, count)| count).sum()
     }
 
     /// Waits until a span of this name has arrived, and gives it.
@@ -149,8 +190,52 @@ fn draw(span: &Span, all: &[&Span], depth: usize, text: &mut String) {
     }
 }
 
+#[derive(Clone)]
 struct Collector {
     spans: Spans,
+    counts: Counts,
+}
+
+#[tonic::async_trait]
+impl MetricsService for Collector {
+    async fn export(
+        &self,
+        request: Request<ExportMetricsServiceRequest>,
+    ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
+        let mut counts = lock(&self.counts);
+        for group in request.into_inner().resource_metrics {
+            let resource = attributes(group.resource.unwrap_or_default().attributes);
+            for metric in group.scope_metrics.into_iter().flat_map(|scope| scope.metrics) {
+                for (pairs, count) in points(metric.data) {
+                    let series = Series {
+                        name: metric.name.clone(),
+                        unit: metric.unit.clone(),
+                        attributes: attributes(pairs),
+                        resource: resource.clone(),
+                    };
+                    counts.insert(series, count);
+                }
+            }
+        }
+        Ok(Response::new(ExportMetricsServiceResponse::default()))
+    }
+}
+
+/// Attributes and value of each point of a counter or histogram.
+fn points(data: Option<Data>) -> Vec<(Vec<KeyValue>, u64)> {
+    match data {
+        Some(Data::Sum(sum)) => {
+            let number = |value| match value {
+                Some(number_data_point::Value::AsInt(value)) => u64::try_from(value).unwrap_or(0),
+                _ => 0,
+            };
+            sum.data_points.into_iter().map(|point| (point.attributes, number(point.value))).collect()
+        }
+        Some(Data::Histogram(histogram)) => {
+            histogram.data_points.into_iter().map(|point| (point.attributes, point.count)).collect()
+        }
+        _ => Vec::new(),
+    }
 }
 
 #[tonic::async_trait]
@@ -206,6 +291,6 @@ fn text(value: AnyValue) -> String {
     }
 }
 
-fn lock(spans: &Mutex<Vec<Span>>) -> std::sync::MutexGuard<'_, Vec<Span>> {
-    spans.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(held: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    held.lock().unwrap_or_else(PoisonError::into_inner)
 }
