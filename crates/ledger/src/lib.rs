@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! events of the logs -> CauseOrder (no effect before its cause) -> fold (pure: row changes)
-//!                    -> Ledger::apply (rows and checkpoints in one transaction) -> queries
+//!                    -> apply (rows and checkpoints in one transaction) -> queries
 //! ```
 //! Every event is kept with its original headers and bytes and a hash chain per stream, so that a lost
 //! stream can be seeded again and a changed one is found. DESIGN section 7.
 
 mod apply;
+mod batch;
 mod cause_order;
 mod chain;
 mod database;
@@ -23,7 +24,7 @@ mod schema;
 mod verify;
 mod write;
 
-pub use apply::{ApplyOutcome, Mark};
+pub use batch::{ApplyOutcome, Linked, Mark, Store, Transaction, apply};
 pub use cause_order::{CauseOrder, Waiting};
 pub use chain::{GENESIS, link};
 pub use entry::{Entry, StoredEvent};

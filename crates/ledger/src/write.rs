@@ -1,4 +1,4 @@
-//! Writes the fold's changes: status step by step, everything else together.
+//! The SQL of the fold's changes: status step by step, everything else together.
 
 use std::collections::BTreeMap;
 
@@ -56,59 +56,25 @@ async fn step(write: &mut Write, change: &StatusChange) -> Result<Option<String>
         .then(|| format!("STATE_MISMATCH: run {} of {} is not its present run", change.run, change.task)))
 }
 
-/// The columns of one row that change.
-type Columns = BTreeMap<&'static str, (Merge, Value)>;
-
-/// Row changes, merged into one per row, in memory first.
-#[derive(Default)]
-pub(crate) struct Rows {
-    rows: BTreeMap<(Table, Vec<Value>), Columns>,
-}
-
-impl Rows {
-    /// Takes a change in.
-    pub(crate) fn add(&mut self, change: RowChange) {
-        let row = self.rows.entry((change.table, change.key)).or_default();
-        for (column, merge, value) in change.columns {
-            match row.entry(column) {
-                std::collections::btree_map::Entry::Vacant(free) => {
-                    free.insert((merge, value));
-                }
-                std::collections::btree_map::Entry::Occupied(mut held) => {
-                    let stands = match merge {
-                        Merge::Set => true,
-                        Merge::First => false,
-                        Merge::Max => value > held.get().1,
-                        Merge::Min => value < held.get().1,
-                    };
-                    if stands {
-                        held.insert((merge, value));
-                    }
-                }
-            }
+/// Writes rows, those of one shape in one statement.
+pub(crate) async fn write_rows(write: &mut Write, rows: Vec<RowChange>) -> Result<(), LedgerError> {
+    type Shape = (Table, Vec<(&'static str, Merge)>);
+    let mut shapes: BTreeMap<String, (Shape, Vec<Vec<Value>>)> = BTreeMap::new();
+    for RowChange { table, key, columns } in rows {
+        let shape: Vec<_> = columns.iter().map(|(column, merge, _)| (*column, *merge)).collect();
+        let name = format!("{table:?} {shape:?}");
+        let mut values = key;
+        values.extend(columns.into_iter().map(|(.., value)| value));
+        shapes.entry(name).or_insert_with(|| ((table, shape), Vec::new())).1.push(values);
+    }
+    for ((table, columns), rows) in shapes.into_values() {
+        let width = (table.key().len() + columns.len()).max(1);
+        for chunk in rows.chunks(MAX_VALUES / width) {
+            let sql = upsert(table, &columns, chunk.len());
+            write.execute(&sql, chunk.iter().flatten().cloned().collect()).await?;
         }
     }
-
-    /// Writes all, rows of one shape in one statement.
-    pub(crate) async fn flush(self, write: &mut Write) -> Result<(), LedgerError> {
-        type Shape = (Table, Vec<(&'static str, Merge)>);
-        let mut shapes: BTreeMap<String, (Shape, Vec<Vec<Value>>)> = BTreeMap::new();
-        for ((table, key), columns) in self.rows {
-            let shape: Vec<_> = columns.iter().map(|(column, (merge, _))| (*column, *merge)).collect();
-            let name = format!("{table:?} {shape:?}");
-            let mut values = key;
-            values.extend(columns.into_values().map(|(_, value)| value));
-            shapes.entry(name).or_insert_with(|| ((table, shape), Vec::new())).1.push(values);
-        }
-        for ((table, columns), rows) in shapes.into_values() {
-            let width = (table.key().len() + columns.len()).max(1);
-            for chunk in rows.chunks(MAX_VALUES / width) {
-                let sql = upsert(table, &columns, chunk.len());
-                write.execute(&sql, chunk.iter().flatten().cloned().collect()).await?;
-            }
-        }
-        Ok(())
-    }
+    Ok(())
 }
 
 fn upsert(table: Table, columns: &[(&'static str, Merge)], rows: usize) -> String {

@@ -53,6 +53,18 @@ pub enum Merge {
     Min,
 }
 
+impl Merge {
+    /// Whether `new` takes the place of the value that stands there.
+    pub fn replaces(self, held: &Value, new: &Value) -> bool {
+        match self {
+            Self::Set => true,
+            Self::First => *held == Value::Null,
+            Self::Max => new > held,
+            Self::Min => new < held,
+        }
+    }
+}
+
 /// A value of a column.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Value {
