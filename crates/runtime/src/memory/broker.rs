@@ -1,15 +1,16 @@
 //! The seam [`Broker`] in memory.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use millrace_decider::Timestamp;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use super::consumer::MemoryConsumer;
-use super::state::State;
+use super::state::{ConsumerState, State};
 use super::stream::CheckOrder;
 use crate::bootstrap::Declared;
 use crate::broker::{
@@ -28,8 +29,9 @@ struct Shared {
     clock: Arc<dyn Clock>,
     order: CheckOrder,
     state: Mutex<State>,
-    /// Grows with every change, for those who wait for messages.
-    changes: watch::Sender<u64>,
+    /// Rung at every change of a stream, for those who wait for its messages: in the order in which they
+    /// began to wait, so that a run repeats exactly.
+    changes: BTreeMap<String, Notify>,
 }
 
 impl fmt::Debug for MemoryBroker {
@@ -48,8 +50,15 @@ impl MemoryBroker {
     pub fn with_order(clock: Arc<dyn Clock>, declared: &Declared, order: CheckOrder) -> Self {
         let mut state = State::default();
         state.declare(declared);
-        let shared = Shared { clock, order, state: Mutex::new(state), changes: watch::Sender::new(0) };
+        let changes = declared.streams.iter().map(|stream| (stream.name.clone(), Notify::new())).collect();
+        let shared = Shared { clock, order, state: Mutex::new(state), changes };
         Self { shared: Arc::new(shared) }
+    }
+
+    /// Where every consumer stands.
+    pub fn consumers(&self) -> Vec<ConsumerState> {
+        let now = self.shared.clock.now();
+        self.shared.lock().consumers(now)
     }
 }
 
@@ -58,8 +67,10 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn changed(&self) {
-        self.changes.send_modify(|count| *count += 1);
+    fn changed(&self, stream: &str) {
+        if let Some(waiting) = self.changes.get(stream) {
+            waiting.notify_waiters();
+        }
     }
 }
 
@@ -68,7 +79,7 @@ impl Broker for MemoryBroker {
     async fn append(&self, append: &Append) -> Result<Appended, AppendError> {
         let now = self.shared.clock.now();
         let appended = self.shared.lock().append(append, now, self.shared.order);
-        self.shared.changed();
+        self.shared.changed(&append.stream);
         appended
     }
 
@@ -132,10 +143,14 @@ struct Attached {
 impl Consumer for Attached {
     async fn fetch(&self, limit: usize, wait: Duration) -> Result<Vec<Box<dyn Delivery>>, BrokerError> {
         let shared = &self.shared;
-        let mut changes = shared.changes.subscribe();
+        let missing = || BrokerError::Missing { what: format!("stream {}", self.stream) };
+        let changes = shared.changes.get(&self.stream).ok_or_else(missing)?;
         let deadline = shared.clock.now() + wait;
         loop {
-            changes.mark_unchanged();
+            let changed = changes.notified();
+            tokio::pin!(changed);
+            // Before the look, so that no change falls in between.
+            changed.as_mut().enable();
             let now = shared.clock.now();
             let (messages, again) = shared.lock().deliver(&self.stream, &self.durable, limit.max(1), now)?;
             if !messages.is_empty() || now >= deadline {
@@ -144,7 +159,7 @@ impl Consumer for Attached {
             let until = again.map_or(deadline, |again| again.min(deadline));
             tokio::select! {
                 biased;
-                _ = changes.changed() => {}
+                () = changed => {}
                 () = shared.clock.sleep(until.since(now)) => {}
             }
         }
@@ -172,7 +187,7 @@ impl Delivered {
             answer(consumer, now);
         }
         drop(state);
-        self.shared.changed();
+        self.shared.changed(&self.message.stream);
         Ok(())
     }
 }

@@ -11,4 +11,5 @@ mod stream;
 pub use broker::MemoryBroker;
 pub use clock::{ManualClock, SeededIds};
 pub use gated::GatedBroker;
+pub use state::ConsumerState;
 pub use stream::CheckOrder;

@@ -9,6 +9,19 @@ use crate::bootstrap::Declared;
 use crate::broker::{Append, AppendError, Appended, BrokerError, Stored};
 use crate::memory::consumer::MemoryConsumer;
 
+/// Where a durable consumer stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConsumerState {
+    /// Its stream.
+    pub stream: String,
+    /// Its name.
+    pub durable: String,
+    /// Messages that were delivered and not acknowledged.
+    pub unanswered: usize,
+    /// Messages that were never delivered.
+    pub undelivered: usize,
+}
+
 #[derive(Default)]
 pub(super) struct State {
     streams: BTreeMap<String, MemoryStream>,
@@ -43,7 +56,12 @@ impl State {
         order: CheckOrder,
     ) -> Result<Appended, AppendError> {
         let Append { subject, stream: wanted, .. } = append;
-        let Some(stream) = self.streams.values_mut().find(|stream| stream.takes(subject)) else {
+        let takes = |stream: &MemoryStream| stream.takes(subject);
+        let taken_by = match self.streams.get(wanted) {
+            Some(stream) if takes(stream) => Some(wanted),
+            _ => self.streams.iter().find(|(_, stream)| takes(stream)).map(|(name, _)| name),
+        };
+        let Some(stream) = taken_by.cloned().and_then(|name| self.streams.get_mut(&name)) else {
             let what = format!("a stream for {subject} (it should be {wanted})");
             return Err(BrokerError::Missing { what }.into());
         };
@@ -57,6 +75,25 @@ impl State {
         }
         let message = format!("stream {taken_by} took it instead of {wanted}");
         Err(BrokerError::Failed { operation: format!("append on {subject}"), message }.into())
+    }
+
+    /// Where every consumer stands, as of now.
+    pub(super) fn consumers(&mut self, now: Timestamp) -> Vec<ConsumerState> {
+        let mut states = Vec::new();
+        for (name, stream) in &mut self.streams {
+            stream.settle(now);
+            for (durable, consumer) in &stream.consumers {
+                let filter = Some(consumer.declared.filter.as_str());
+                let is_held = |sequence: &&u64| stream.get(**sequence).is_some();
+                states.push(ConsumerState {
+                    stream: name.clone(),
+                    durable: durable.clone(),
+                    unanswered: consumer.pending.keys().filter(is_held).count(),
+                    undelivered: stream.from(consumer.next, filter).count(),
+                });
+            }
+        }
+        states
     }
 
     /// What a consumer gets now, and otherwise when to look again at the latest.

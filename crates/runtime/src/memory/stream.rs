@@ -26,8 +26,14 @@ pub(super) struct MemoryStream {
     messages: BTreeMap<u64, Message>,
     subjects: BTreeMap<String, BTreeSet<u64>>,
     last: u64,
-    /// Message ids inside the window: when, and which sequence.
-    ids: BTreeMap<String, (Timestamp, u64)>,
+    /// Message ids inside the window, and which sequence they name.
+    ids: BTreeMap<String, u64>,
+    /// The same ids by when they were seen.
+    ids_by_age: BTreeSet<(Timestamp, String)>,
+    /// What goes away by itself, and when.
+    expiring: BTreeSet<(Timestamp, u64)>,
+    /// What is delivered later, and when.
+    armed: BTreeSet<(Timestamp, u64)>,
 }
 
 struct Message {
@@ -52,6 +58,9 @@ impl MemoryStream {
             subjects: BTreeMap::new(),
             last: 0,
             ids: BTreeMap::new(),
+            ids_by_age: BTreeSet::new(),
+            expiring: BTreeSet::new(),
+            armed: BTreeSet::new(),
         }
     }
 
@@ -73,7 +82,7 @@ impl MemoryStream {
         }
         let last_on_subject = self.last_of(&append.subject).map_or(0, |stored| stored.sequence);
         let conflict = append.expected_last.is_some_and(|expected| expected != last_on_subject);
-        let known = append.message_id.as_ref().and_then(|id| self.ids.get(id)).map(|(_, sequence)| *sequence);
+        let known = append.message_id.as_ref().and_then(|id| self.ids.get(id)).copied();
         let duplicate = known.map(|sequence| Appended { sequence, duplicate: true });
         match (order, duplicate) {
             (CheckOrder::DuplicateFirst, Some(appended)) => return Ok(appended),
@@ -93,7 +102,8 @@ impl MemoryStream {
         }
         let sequence = self.store(&append.subject, headers, append.payload.clone(), now, schedule, None);
         if let Some(id) = &append.message_id {
-            self.ids.insert(id.clone(), (now, sequence));
+            self.ids.insert(id.clone(), sequence);
+            self.ids_by_age.insert((now, id.clone()));
         }
         Ok(Appended { sequence, duplicate: false })
     }
@@ -113,9 +123,23 @@ impl MemoryStream {
     }
 
     /// In order, from `from` on, under a pattern or all.
-    pub(super) fn from(&self, from: u64, pattern: Option<&str>) -> impl Iterator<Item = &Stored> {
-        let stored = self.messages.range(from..).map(|(_, message)| &message.stored);
-        stored.filter(move |stored| pattern.is_none_or(|pattern| subject::matches(pattern, &stored.subject)))
+    pub(super) fn from<'a>(
+        &'a self,
+        from: u64,
+        pattern: Option<&'a str>,
+    ) -> Box<dyn Iterator<Item = &'a Stored> + 'a> {
+        let all = || self.messages.range(from..).map(|(_, message)| &message.stored);
+        match pattern {
+            None => Box::new(all()),
+            Some(pattern) if subject::is_pattern(pattern) => {
+                Box::new(all().filter(move |stored| subject::matches(pattern, &stored.subject)))
+            }
+            Some(name) => {
+                let sequences =
+                    self.subjects.get(name).into_iter().flat_map(move |found| found.range(from..));
+                Box::new(sequences.filter_map(|sequence| self.get(*sequence)))
+            }
+        }
     }
 
     pub(super) fn state(&self) -> StreamState {
@@ -137,29 +161,27 @@ impl MemoryStream {
     /// Does what time has brought: forgets ids, expires messages, fires schedules.
     pub(super) fn settle(&mut self, now: Timestamp) {
         let window = self.declared.duplicate_window;
-        self.ids.retain(|_, (stored, _)| now.since(*stored) < window);
+        while self.ids_by_age.first().is_some_and(|(seen, _)| now.since(*seen) >= window) {
+            if let Some((_, id)) = self.ids_by_age.pop_first() {
+                self.ids.remove(&id);
+            }
+        }
         self.fire(now);
-        let expired: Vec<u64> = self
-            .messages
-            .iter()
-            .filter(|(_, message)| message.expires.is_some_and(|expires| expires <= now))
-            .map(|(sequence, _)| *sequence)
-            .collect();
-        for sequence in expired {
+        while let Some((_, sequence)) = self.expiring.first().filter(|(at, _)| *at <= now).copied() {
             self.remove(sequence);
         }
     }
 
     /// When there is something to settle next.
     pub(super) fn next_event(&self) -> Option<Timestamp> {
-        self.messages.values().filter_map(|message| message.schedule.as_ref()).map(|armed| armed.at).min()
+        self.armed.first().map(|(at, _)| *at)
     }
 
     fn fire(&mut self, now: Timestamp) {
         let mut due: Vec<(Timestamp, u64, Armed)> = Vec::new();
-        for (sequence, message) in &self.messages {
-            if let Some(armed) = &message.schedule
-                && armed.at <= now
+        for (_, sequence) in self.armed.range(..=(now, u64::MAX)) {
+            if let Some(message) = self.messages.get(sequence)
+                && let Some(armed) = &message.schedule
             {
                 due.push((armed.at.max(message.stored.time), *sequence, armed.clone()));
             }
@@ -192,6 +214,8 @@ impl MemoryStream {
         let expires = expires.or_else(|| self.declared.max_age.map(|age| time + age));
         let stream = self.declared.name.clone();
         let stored = Stored { stream, subject: name.to_owned(), sequence, time, headers, payload };
+        self.expiring.extend(expires.map(|at| (at, sequence)));
+        self.armed.extend(schedule.as_ref().map(|armed| (armed.at, sequence)));
         self.messages.insert(sequence, Message { stored, expires, schedule });
         let on_subject = self.subjects.entry(name.to_owned()).or_default();
         on_subject.insert(sequence);
@@ -206,6 +230,12 @@ impl MemoryStream {
 
     fn remove(&mut self, sequence: u64) -> Option<Message> {
         let message = self.messages.remove(&sequence)?;
+        if let Some(at) = message.expires {
+            self.expiring.remove(&(at, sequence));
+        }
+        if let Some(armed) = &message.schedule {
+            self.armed.remove(&(armed.at, sequence));
+        }
         if let Some(on_subject) = self.subjects.get_mut(&message.stored.subject) {
             on_subject.remove(&sequence);
             if on_subject.is_empty() {
