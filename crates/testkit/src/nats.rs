@@ -110,6 +110,12 @@ impl NatsServer {
         self.lock().as_ref().map(|process| process.child.id())
     }
 
+    /// Where the running server answers about itself over HTTP; another port after each restart.
+    #[must_use]
+    pub fn monitor(&self) -> Option<SocketAddr> {
+        ports(self.folder.path(), self.pid()?)?.monitoring.first()?.rsplit_once("//")?.1.parse().ok()
+    }
+
     /// SIGKILL, as a crash of the machine would; the store stays. Returns when the process is gone.
     pub fn kill(&self) {
         drop(self.lock().take());
@@ -221,6 +227,7 @@ impl NatsServer {
         format!(
             "server_name: \"{name}\"\n\
              listen: \"127.0.0.1:{port}\"\n\
+             http: \"127.0.0.1:-1\"\n\
              ports_file_dir: \"{folder}\"\n\
              jetstream {{\nstore_dir: \"{store}\"\nsync_interval: {sync_interval}\n{jetstream}\n}}\n\
              {config}\n",
@@ -236,18 +243,25 @@ impl Drop for Process {
     }
 }
 
-/// The port that the server wrote to its ports file (`nats-server_<pid>.ports`), once it has.
+/// What the server writes to its ports file (`nats-server_<pid>.ports`).
+#[derive(Deserialize)]
+struct Ports {
+    nats: Vec<String>,
+    #[serde(default)]
+    monitoring: Vec<String>,
+}
+
+/// The port that it listens on, once it has written that down.
 fn listening_port(folder: &Path, pid: u32) -> Option<u16> {
-    #[derive(Deserialize)]
-    struct Ports {
-        nats: Vec<String>,
-    }
+    ports(folder, pid)?.nats.first()?.rsplit(':').next()?.parse().ok()
+}
+
+fn ports(folder: &Path, pid: u32) -> Option<Ports> {
     let file = std::fs::read_dir(folder).ok()?.filter_map(Result::ok).find(|entry| {
         let name = entry.file_name();
         name.to_string_lossy().ends_with(&format!("_{pid}.ports"))
     })?;
-    let ports: Ports = serde_json::from_slice(&std::fs::read(file.path()).ok()?).ok()?;
-    ports.nats.first()?.rsplit(':').next()?.parse().ok()
+    serde_json::from_slice(&std::fs::read(file.path()).ok()?).ok()
 }
 
 /// Who answers on this port: the `server_name` of the INFO line, which comes before any log-in.

@@ -62,15 +62,24 @@ impl Process {
 
     /// SIGKILL: no chance to say goodbye.
     pub(crate) fn kill(mut self) {
-        self.child.kill().expect("it was running");
+        let _ended_by_itself = self.child.kill();
         self.child.wait().expect("it ended");
     }
 
     /// SIGTERM, and the exit code it ends with.
     pub(crate) fn stop(mut self) -> Option<i32> {
-        let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("a pid")).expect("a pid");
-        kill_process(pid, Signal::TERM).expect("it was running");
+        self.signal(Signal::TERM);
         self.child.wait().expect("it ended").code()
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn ended(&mut self) -> Option<std::process::ExitStatus> {
+        self.child.try_wait().expect("its status")
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.child.id().cast_signed()).expect("a pid");
+        kill_process(pid, signal).expect("it was running");
     }
 
     pub(crate) fn pid(&self) -> u32 {

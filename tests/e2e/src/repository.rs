@@ -3,24 +3,41 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The application: answers /healthz and /version, serves `page.txt`.
+/// The application: answers /healthz and /version, serves `page.txt`, and writes down that it was started,
+/// where a later release does not delete it. As little of Python as will do: it is started for every task.
 const APPLICATION: &str = r#"
-import http.server, json, os
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        if self.path == "/version":
-            body = json.dumps({"commit": open("sha.txt").read().strip() if os.path.exists("sha.txt") else os.environ["MILLRACE_COMMIT"]})
-        elif self.path == "/healthz":
+import os, _socket
+commit = os.environ["MILLRACE_COMMIT"]
+with open("/state/starts", "a") as starts:
+    starts.write(commit + "\n")
+listener = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
+listener.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+listener.bind((os.environ["HOST"], int(os.environ["PORT"])))
+listener.listen(64)
+while True:
+    connection = _socket.socket(fileno=listener._accept()[0])
+    try:
+        connection.settimeout(2)
+        path = connection.recv(4096).split(b" ")[1]
+        if path == b"/version":
+            if os.path.exists("sha.txt"):
+                commit = open("sha.txt").read().strip()
+            body = '{"commit": "%s"}' % commit
+        elif path == b"/healthz":
             body = "ok"
         else:
             body = open("page.txt").read()
-        self.send_response(200); self.end_headers(); self.wfile.write(body.encode())
-    def log_message(self, *arguments): pass
-http.server.ThreadingHTTPServer((os.environ["HOST"], int(os.environ["PORT"])), Handler).serve_forever()
+        connection.sendall(("HTTP/1.0 200 OK\r\n\r\n" + body).encode())
+    except Exception:
+        pass
+    connection.close()
 "#;
 
 /// A bare repository and a clone to write in.
+#[derive(Debug, Clone)]
 pub struct Repository {
+    /// Its id, and that of its target.
+    pub name: String,
     /// The bare repository, as the configuration names it.
     pub bare: PathBuf,
     work: PathBuf,
@@ -41,6 +58,13 @@ impl Plan {
     /// A change of the page.
     pub fn page(text: &str) -> Self {
         Self { writes: vec![("page.txt", format!("{text}\n"))], commands: vec![], without: vec![] }
+    }
+
+    /// A change of a file of its own, so that it conflicts with no other.
+    pub fn file(path: String, text: &str) -> Self {
+        // A test's tasks are few, and it ends with its process.
+        let writes = vec![(&*path.leak(), format!("{text}\n"))];
+        Self { writes, commands: vec![], without: vec![] }
     }
 
     /// With a command.
@@ -80,17 +104,19 @@ pub fn spec(task: &str, plan: &Plan) -> String {
 }
 
 impl Repository {
-    /// An application whose check passes while `page.txt` does not contain the word `broken`.
-    pub fn new(folder: &Path) -> Self {
-        let (bare, work) = (folder.join("shop.git"), folder.join("shop"));
-        let this = Self { bare, work };
-        git(folder, &["init", "--quiet", "--bare", "--initial-branch=main", "shop.git"]);
-        git(folder, &["clone", "--quiet", "shop.git", "shop"]);
-        this.commit(&[
-            ("app.py", APPLICATION.to_owned()),
-            ("page.txt", "hello\n".to_owned()),
-            (".millrace.toml", "[checks]\nwords = \"! grep -q broken page.txt\"\n".to_owned()),
-        ]);
+    /// An application; where it has checks, they pass while `page.txt` does not contain the word `broken`.
+    pub fn new(folder: &Path, name: &str, has_checks: bool) -> Self {
+        let (bare, work) = (folder.join(format!("{name}.git")), folder.join(name));
+        let this = Self { name: name.to_owned(), bare, work };
+        let bare = format!("{name}.git");
+        git(folder, &["init", "--quiet", "--bare", "--initial-branch=main", &bare]);
+        git(folder, &["clone", "--quiet", &bare, name]);
+        let mut files = vec![("app.py", APPLICATION.to_owned()), ("page.txt", "hello\n".to_owned())];
+        if has_checks {
+            let checks = "[checks]\nwords = \"! grep -q broken page.txt\"\n";
+            files.push((".millrace.toml", checks.to_owned()));
+        }
+        this.commit(&files);
         this
     }
 
@@ -115,6 +141,13 @@ impl Repository {
     /// Adds a spec to the specs path.
     pub fn add_spec(&self, task: &str, text: String) {
         self.commit(&[(&format!("docs/specs/{task}-x.md"), text)]);
+    }
+
+    /// Adds many specs in one commit: path and text of each.
+    pub fn add_specs(&self, specs: &[(String, String)]) {
+        let files: Vec<(&str, String)> =
+            specs.iter().map(|(path, text)| (path.as_str(), text.clone())).collect();
+        self.commit(&files);
     }
 
     /// Output of git in the bare repository.

@@ -30,7 +30,7 @@ async fn s2_g8b_a_worker_killed_in_the_middle_is_replaced() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deployer_killed_between_merge_and_release_goes_on_where_it_was() {
     // The window stays open for as long as the release does not answer.
-    let options = Options { start_command: "sleep 5; exec python3 app.py".to_owned(), ..Options::default() };
+    let options = Options { start_command: "sleep 5; exec python3 -I -S app.py".to_owned(), ..Options::default() };
     let mut cluster = Cluster::start_with(options).await;
     cluster.repository.add_spec("00012", spec("VTID-00012", &Plan::page("released")));
     cluster.wait_for_event("VTID-00012", "MergeCompleted", BOUND).await;
@@ -45,24 +45,7 @@ async fn a_deployer_killed_between_merge_and_release_goes_on_where_it_was() {
     assert_eq!(verified(&cluster.log(millrace_events::Log::Deployer).await), 1);
     assert_eq!(cluster.repository.commits_of("VTID-00012"), 1);
     assert_eq!(cluster.terminal_events("VTID-00012").await.len(), 1);
-    assert_eq!(releases(&cluster.path("target")), 1);
-}
-
-/// Releases of the target that run. Each is below a bubblewrap that names the target's folder, and that has
-/// another one as its child.
-fn releases(target: &std::path::Path) -> usize {
-    let of_target = |process: &std::path::Path| {
-        let arguments = std::fs::read(process.join("cmdline")).unwrap_or_default();
-        let arguments = String::from_utf8_lossy(&arguments);
-        arguments.starts_with("bwrap") && arguments.contains(target.to_string_lossy().as_ref())
-    };
-    let is_outer = |process: &std::path::Path| {
-        let status = std::fs::read_to_string(process.join("status")).unwrap_or_default();
-        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")).map(str::trim);
-        parent.is_some_and(|parent| !of_target(&std::path::Path::new("/proc").join(parent)))
-    };
-    let processes = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok).map(|entry| entry.path());
-    processes.filter(|process| of_target(process) && is_outer(process)).count()
+    assert_eq!(millrace_e2e::leftovers::releases(&cluster.path("target")), 1);
 }
 
 /// Each service is killed in the middle of a run and started again; S4-FUND-03: nothing that it left behind

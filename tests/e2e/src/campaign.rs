@@ -1,0 +1,340 @@
+//! Many tasks, faults from a seed, and the reckoning at the end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use millrace_events::{DispatcherEvent, Envelope, Event, Log};
+use millrace_rpc::v1::OperatorRequest;
+use millrace_runtime::broker::Broker;
+use millrace_runtime::nats::NatsBroker;
+use millrace_runtime::permissions::Identity;
+use tokio::time::sleep;
+
+use crate::cluster::{Cluster, Options};
+use crate::dice::Dice;
+use crate::invariants::{Damage, Evidence, Expected, Violation, check};
+use crate::journal::Journal;
+use crate::monitor::{self, Lag};
+use crate::producer::Producer;
+use crate::repository::{Plan, spec};
+
+/// Settings for machines that fail all the time: what is lost is tried again for as long as it takes, and
+/// soon, so that a test need not wait for it.
+const PATIENT: &str = "[limits]\nlease = \"3s\"\nlease_renewal = \"1s\"\nacknowledge = \"6s\"\nattempts = 50\n\
+    dispatch_attempts = 50\ndispatch_backoff = \"200ms\"\n[worker]\nslots = 4\n";
+
+/// What a task is meant to show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work {
+    /// A change without checks: released.
+    Plain,
+    /// A change that the validator refuses: the run fails, and its pull request is closed.
+    Failing,
+    /// The same, and a person asks for another run, which fails too.
+    Retried,
+}
+
+/// A task that was handed in.
+#[derive(Debug, Clone)]
+pub struct Submitted {
+    /// Its id.
+    pub task: String,
+    /// Which repository.
+    pub repository: usize,
+    /// What it is meant to show.
+    pub work: Work,
+}
+
+/// Tasks and faults on one cluster.
+pub struct Campaign {
+    /// What it is called in its report.
+    pub name: &'static str,
+    /// Where it runs.
+    pub cluster: Cluster,
+    /// Where all chance comes from.
+    pub dice: Dice,
+    /// What was handed in.
+    pub submitted: Vec<Submitted>,
+    /// The producer's journal.
+    pub journal: Arc<Journal>,
+    seed: u64,
+    faults: BTreeMap<&'static str, u32>,
+    foreign: BTreeSet<(Log, u64)>,
+    started: Instant,
+    ends: Ends,
+}
+
+impl Campaign {
+    /// Options of a cluster for many tasks: four repositories, each with a target of its own so that releases
+    /// run side by side, the first with checks.
+    pub fn options() -> Options {
+        Options {
+            config: PATIENT.to_owned(),
+            repositories: 4,
+            with_checks: 1,
+            scan_period: Duration::from_secs(1),
+            ..Options::default()
+        }
+    }
+
+    /// On a cluster, whose services may be started later.
+    pub async fn on(name: &'static str, cluster: Cluster) -> Self {
+        let seed = Dice::seed();
+        eprintln!("{name}: SEED={seed}");
+        let journal = Arc::new(Journal::create(&cluster.path("journal.jsonl")));
+        let ends = Ends::new(cluster.connect(Identity::Auditor).await);
+        Self {
+            name,
+            cluster,
+            dice: Dice::new(seed),
+            submitted: Vec::new(),
+            journal,
+            seed,
+            faults: BTreeMap::new(),
+            foreign: BTreeSet::new(),
+            started: Instant::now(),
+            ends,
+        }
+    }
+
+    /// Counts a fault.
+    pub fn injected(&mut self, fault: &'static str) {
+        *self.faults.entry(fault).or_default() += 1;
+    }
+
+    /// Makes `count` tasks: most plain, one in twenty failing, one in twenty retried, one in twenty with a
+    /// command in a sandbox, one in twenty in the repository with checks. Path and text of each.
+    fn draw(&mut self, count: usize) -> Vec<(Submitted, String, String)> {
+        let first = self.submitted.len();
+        let mut drawn = Vec::new();
+        for number in first..first + count {
+            let id = format!("{:05}", 1_000 + number);
+            let task = format!("VTID-{id}");
+            let kind = self.dice.below(20);
+            let all = self.cluster.repositories.len();
+            let repository = if kind == 3 || all == 1 { 0 } else { 1 + self.dice.below(all - 1) };
+            let own_file = || Plan::file(format!("notes/{id}.txt"), &task);
+            // A change of how changes are checked is refused once and for all.
+            let forbidden = || Plan::file(".millrace.toml".to_owned(), "[checks]");
+            let (work, plan) = match kind {
+                0 => (Work::Failing, forbidden()),
+                1 => (Work::Retried, forbidden()),
+                2 => (Work::Plain, own_file().command("test -f app.py")),
+                _ => (Work::Plain, own_file()),
+            };
+            let path = format!("docs/specs/{id}-x.md");
+            let text = spec(&task, &plan);
+            drawn.push((Submitted { task, repository, work }, path, text));
+        }
+        drawn
+    }
+
+    /// Pushes specs to the repositories, one commit each.
+    pub fn push(&mut self, count: usize) {
+        let drawn = self.draw(count);
+        for (number, repository) in self.cluster.repositories.iter().enumerate() {
+            let of_it = drawn.iter().filter(|(submitted, ..)| submitted.repository == number);
+            let specs: Vec<(String, String)> =
+                of_it.map(|(_, path, text)| (path.clone(), text.clone())).collect();
+            if !specs.is_empty() {
+                repository.add_specs(&specs);
+            }
+        }
+        self.submitted.extend(drawn.into_iter().map(|(submitted, ..)| submitted));
+    }
+
+    /// Hands specs in through the intake log, as a program does; returns at once. The handle ends when all
+    /// are acknowledged.
+    pub async fn submit(&mut self, count: usize) -> tokio::task::JoinHandle<()> {
+        let broker = self.cluster.connect(Identity::Producer).await;
+        let producer = Producer::new("producer-1", broker, self.journal.clone());
+        self.submit_through(producer, count)
+    }
+
+    /// The same with this producer.
+    pub fn submit_through(&mut self, producer: Producer, count: usize) -> tokio::task::JoinHandle<()> {
+        let drawn = self.draw(count);
+        self.submitted.extend(drawn.iter().map(|(submitted, ..)| submitted.clone()));
+        let names: Vec<String> =
+            self.cluster.repositories.iter().map(|repository| repository.name.clone()).collect();
+        tokio::spawn(async move {
+            for (submitted, path, text) in drawn {
+                let repository = &names[submitted.repository];
+                producer.submit(repository, &path, &text, Duration::from_secs(120)).await;
+            }
+        })
+    }
+
+    /// Tasks whose last run has not ended, by what the dispatcher's log says; and asks for the second run of
+    /// those that are to have one.
+    pub async fn open(&mut self) -> BTreeSet<String> {
+        self.ends.read().await;
+        let mut open = BTreeSet::new();
+        for submitted in &self.submitted {
+            let run = if submitted.work == Work::Retried { 2 } else { 1 };
+            if self.ends.of(&submitted.task, run) {
+                continue;
+            }
+            open.insert(submitted.task.clone());
+            if run == 2 && self.ends.of(&submitted.task, 1) {
+                let request =
+                    OperatorRequest { task: submitted.task.clone(), run: 1, ..OperatorRequest::default() };
+                // Asked again until the run is there: twice is once.
+                if let Some(mut operator) = self.cluster.try_operator().await {
+                    let _asked = tokio::time::timeout(Duration::from_secs(3), operator.retry(request)).await;
+                }
+            }
+        }
+        open
+    }
+
+    /// Waits until every run has ended. What does not is explained.
+    pub async fn all_ended(&mut self, within: Duration) {
+        let deadline = Instant::now() + within;
+        loop {
+            self.cluster.tend();
+            let open = self.open().await;
+            if open.is_empty() {
+                return;
+            }
+            if Instant::now() > deadline {
+                let mut text = format!("{} SEED={}: {} tasks do not end\n", self.name, self.seed, open.len());
+                for task in open.iter().take(3) {
+                    text.push_str(&self.cluster.explain(task).await);
+                }
+                panic!("{text}");
+            }
+            sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// The end of every campaign: all runs end, all consumers come to rest, and then every invariant is checked
+    /// from the outside. One line of report; a panic with everything that is broken.
+    pub async fn reckon(&mut self, within: Duration) -> Evidence {
+        self.all_ended(within).await;
+        self.at_rest(within).await;
+        let mut evidence = Evidence::collect(&self.cluster).await;
+        evidence.journal = self.journal.entries();
+        evidence.expected = self.submitted.iter().map(|submitted| self.expected(submitted)).collect();
+        evidence.foreign = self.foreign.clone();
+        let violations = check(&evidence);
+        eprintln!("{}", self.report(&evidence, &violations));
+        if !violations.is_empty() {
+            let shown: Vec<String> = violations.iter().take(20).map(ToString::to_string).collect();
+            let kept = self.keep();
+            panic!("{} SEED={}: kept in {kept}\n{}", self.name, self.seed, shown.join("\n"));
+        }
+        evidence
+    }
+
+    /// A line of figures.
+    fn report(&self, evidence: &Evidence, violations: &[Violation]) -> String {
+        let damaged = |damage| violations.iter().filter(|violation| violation.damage == damage).count();
+        let faults: Vec<String> = self.faults.iter().map(|(name, count)| format!("{name} {count}")).collect();
+        format!(
+            "{}: SEED={}, {} tasks, {} events, faults: {}; lost {}, duplicated {}, wrong {}; {:.1} s",
+            self.name,
+            self.seed,
+            self.submitted.len(),
+            evidence.messages(),
+            if faults.is_empty() { "none".to_owned() } else { faults.join(", ") },
+            damaged(Damage::Lost),
+            damaged(Damage::Duplicated),
+            damaged(Damage::Wrong),
+            self.seconds()
+        )
+    }
+
+    /// Waits until every consumer of every stream has been given everything and has answered it.
+    async fn at_rest(&mut self, within: Duration) {
+        let deadline = Instant::now() + within;
+        loop {
+            self.cluster.tend();
+            let waiting: Vec<Lag> = match self.cluster.nats.monitor().and_then(monitor::consumers) {
+                Some(all) => all.into_iter().filter(|lag| !lag.is_zero()).collect(),
+                None => Vec::new(),
+            };
+            if waiting.is_empty() && self.cluster.has_caught_up().await {
+                return;
+            }
+            if Instant::now() > deadline {
+                let text = self.cluster.logs_of_all(12);
+                panic!("{} SEED={}: not at rest: {waiting:?}{text}", self.name, self.seed);
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    fn expected(&self, submitted: &Submitted) -> Expected {
+        Expected {
+            task: submitted.task.clone(),
+            repository: self.cluster.repositories[submitted.repository].name.clone(),
+            runs: if submitted.work == Work::Retried { 2 } else { 1 },
+            released: submitted.work == Work::Plain,
+        }
+    }
+
+    /// Copies everything to where it outlives the test; the path.
+    fn keep(&self) -> String {
+        let to = std::env::temp_dir().join(format!("millrace-campaign-{}-{}", self.name, self.seed));
+        let copied = std::process::Command::new("cp")
+            .args(["-r", "--reflink=auto"])
+            .args([self.cluster.path(""), to.clone()])
+            .status();
+        match copied {
+            Ok(status) if status.success() => to.display().to_string(),
+            other => format!("nothing ({other:?})"),
+        }
+    }
+
+    /// A message that the test itself puts into a log, and that no invariant holds against anybody.
+    pub fn is_foreign(&mut self, log: Log, sequence: u64) {
+        self.foreign.insert((log, sequence));
+    }
+
+    /// Seconds since the start.
+    pub fn seconds(&self) -> f64 {
+        self.started.elapsed().as_secs_f64()
+    }
+}
+
+/// Which runs have ended, followed in the dispatcher's log.
+struct Ends {
+    auditor: NatsBroker,
+    next: u64,
+    ended: BTreeSet<(String, u32)>,
+}
+
+impl Ends {
+    fn new(auditor: NatsBroker) -> Self {
+        Self { auditor, next: 1, ended: BTreeSet::new() }
+    }
+
+    fn of(&self, task: &str, run: u32) -> bool {
+        self.ended.contains(&(task.to_owned(), run))
+    }
+
+    /// Reads on; while NATS is away there is nothing new.
+    async fn read(&mut self) {
+        loop {
+            let stream = Log::Dispatcher.stream(0);
+            let Ok(found) = self.auditor.read(&stream, None, self.next, 500).await else { return };
+            let Some(last) = found.last() else { return };
+            self.next = last.sequence + 1;
+            for stored in &found {
+                let envelope = Envelope::decode(&stored.payload);
+                let Ok(Ok(Some(event))) = envelope.map(|envelope| envelope.event()) else { continue };
+                if let (true, Some(task)) = (is_end(&event), event.task_ref()) {
+                    self.ended.insert((task.task.clone(), task.run));
+                }
+            }
+        }
+    }
+}
+
+/// Whether an event ends its run.
+pub(crate) fn is_end(event: &Event) -> bool {
+    use DispatcherEvent::{TaskBlocked, TaskCancelled, TaskCompleted, TaskFailed};
+    matches!(event, Event::Dispatcher(TaskCompleted(_) | TaskFailed(_) | TaskBlocked(_) | TaskCancelled(_)))
+}
