@@ -9,6 +9,7 @@ mod open;
 mod profile;
 mod roll_back;
 mod standing;
+mod stop;
 mod watch;
 
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use millrace_events::v1::{
     DeploymentFailed, Failure, MergeFailed, PullRequestFailed, RollbackFailed, StageStopped, TaskRef,
 };
 use millrace_events::{
-    Code, DeployerEvent, DispatcherEvent, Event, Key, Service, ValidatorEvent, WorkerEvent,
+    Code, DeployerEvent, DispatcherEvent, Event, Key, OperatorEvent, Service, ValidatorEvent, WorkerEvent,
 };
 use millrace_forge::ForgeError;
 use millrace_runtime::blobs::Blobs;
@@ -94,6 +95,9 @@ impl Hosted for DeployerService {
                 Input::Passed(Box::new(event.clone()))
             }
             Incoming::Event(Event::Dispatcher(event)) => ended(event)?,
+            Incoming::Event(Event::Operator(OperatorEvent::CancelRequested(request))) => {
+                Input::CancelAsked { request: request.clone(), at: received.time }
+            }
             Incoming::Event(_) => return None,
         };
         (input.task() == received.key.as_str()).then_some(input)
@@ -106,11 +110,14 @@ impl Hosted for DeployerService {
 
     async fn perform(&self, effect: &Effect, context: &EffectContext) -> Result<Option<Input>, Fault> {
         let world = &self.world;
+        if let Effect::FindRun { request, at } = effect {
+            return world.find_run(&context.key, request, *at).await;
+        }
         // A verdict and its deadline may be handled at the same time; what they do comes one after the other.
         let task = effect.task();
         let Some(_turn) = self.at_work.begin(&task.task) else {
             let reason = format!("other work on {} is under way", task.task);
-            return Ok(Some(Input::TargetBusy { task, reason }));
+            return Ok(Some(Input::NotYet { task, reason }));
         };
         match effect {
             Effect::OpenPullRequest { execution, position, previous } => {
@@ -125,6 +132,10 @@ impl Hosted for DeployerService {
                 let owner = task.into();
                 world.targets.free(&task.target, |holder| *holder == owner, release.as_deref()).await?;
                 Ok(None)
+            }
+            Effect::FindRun { .. } => Ok(None),
+            Effect::ClosePullRequests { task, reason, open } => {
+                world.close_pull_requests(task, reason, open).await.map(Some)
             }
             Effect::CleanUp { task, reason, frees_target } => {
                 world.clean_up(task, reason, *frees_target).await?;
@@ -156,7 +167,11 @@ impl Hosted for DeployerService {
                 };
                 rollback_failed(merge, failed)
             }
-            Effect::FindMerge(_) | Effect::FreeTarget { .. } | Effect::CleanUp { .. } => return None,
+            Effect::FindMerge(_)
+            | Effect::FreeTarget { .. }
+            | Effect::FindRun { .. }
+            | Effect::ClosePullRequests { .. }
+            | Effect::CleanUp { .. } => return None,
         };
         Some(Input::found(event))
     }
@@ -204,6 +219,12 @@ fn rollback_failed(merge: &Merge, failure: Failure) -> DeployerEvent {
 fn stopped(task: &TaskRef, stage: &str, reason: String) -> Input {
     let stopped = StageStopped { task: Some(task.clone()), stage: stage.to_owned(), reason };
     Input::found(stopped)
+}
+
+/// A person holds the run before its next stage.
+fn paused(task: TaskRef) -> Input {
+    let reason = format!("{} is paused", task.task);
+    Input::NotYet { task, reason }
 }
 
 /// The one branch that an attempt's change is published on.

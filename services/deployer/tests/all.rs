@@ -3,6 +3,7 @@
 
 mod all {
     mod app;
+    mod cancelling;
     mod merging;
     mod opening;
     mod outage;

@@ -29,7 +29,8 @@ impl Decider for Deployer {
         _context: &Context,
     ) -> Result<Option<DeployerEvent>, Refusal> {
         match input {
-            Input::Executed { .. } | Input::Timer(_) => Ok(None),
+            Input::Executed { .. } | Input::Timer(_) | Input::CancelAsked { .. } => Ok(None),
+            Input::Stop { task, reason, closed } => Ok(run_stopped(state, task, reason, closed)),
             Input::Passed(passed) => {
                 let task = passed.task.clone().unwrap_or_default();
                 match state.attempt(&task).and_then(|attempt| attempt.opened.as_ref()) {
@@ -43,7 +44,7 @@ impl Decider for Deployer {
             Input::Ended { task, end: End::Cancelled, reason } => Ok(stopped(state, task, reason)),
             Input::Ended { .. } => Ok(None),
             Input::Found(event) => Ok(is_news(state, event).then(|| event.as_ref().clone())),
-            Input::TargetBusy { reason, .. } => Err(Refusal::TooEarly(reason.clone())),
+            Input::NotYet { reason, .. } => Err(Refusal::TooEarly(reason.clone())),
         }
     }
 
@@ -56,7 +57,23 @@ impl Decider for Deployer {
     }
 }
 
-/// A cancel stops what has not been merged: the merge is the point of no return.
+/// A cancel stops the run as a whole once the forge can merge nothing of it any more. Of the merge and the
+/// stop the first in this log stands; the dispatcher asks it which that was.
+fn run_stopped(state: &Release, task: &TaskRef, reason: &str, closed: &[u64]) -> Option<DeployerEvent> {
+    let run = task.run;
+    let may_be_merged = state.unmerged(run).iter().any(|(_, open)| !closed.contains(&open.number));
+    if may_be_merged || state.is_run_stopped(run) || state.is_merged(run) {
+        return None;
+    }
+    let stopped = StageStopped {
+        task: Some(TaskRef { attempt: 0, ..task.clone() }),
+        stage: state.stage(run).to_owned(),
+        reason: reason.to_owned(),
+    };
+    Some(stopped.into())
+}
+
+/// An end that nobody stopped before stops what has not been merged.
 fn stopped(state: &Release, task: &TaskRef, reason: &str) -> Option<DeployerEvent> {
     if state.is_stopped(task) || state.is_merged(task.run) {
         return None;

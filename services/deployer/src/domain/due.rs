@@ -29,7 +29,11 @@ pub(super) fn due(deployment: Duration, state: &Release, input: &Input) -> Owed 
             attempt.map(after_merge).unwrap_or_default()
         }
         Input::Ended { task, reason, .. } => clean_up(state, task, reason),
-        Input::Timer(_) | Input::Found(_) | Input::TargetBusy { .. } => Vec::new(),
+        Input::CancelAsked { request, at } => {
+            vec![Due::Effect(Effect::FindRun { request: request.clone(), at: *at })]
+        }
+        Input::Stop { task, reason, closed } => for_stop(deployment, state, task, reason, closed),
+        Input::Timer(_) | Input::Found(_) | Input::NotYet { .. } => Vec::new(),
     }
 }
 
@@ -52,6 +56,19 @@ fn for_verdict(deployment: Duration, state: &Release, passed: &ValidationPassed)
         return vec![free, Due::Effect(Effect::FindMerge(Box::new(passed.clone())))];
     }
     vec![Due::Effect(Effect::Merge(Box::new(passed.clone())))]
+}
+
+fn for_stop(deployment: Duration, state: &Release, task: &TaskRef, reason: &str, closed: &[u64]) -> Owed {
+    // Merged, by whomever: its release comes to an end even if no verdict of the validator follows.
+    if let Some(merge) = state.unreleased(task.run) {
+        return vec![deadline(deployment, merge)];
+    }
+    let open = state.unmerged(task.run);
+    let is_closed = open.iter().all(|(_, open)| closed.contains(&open.number));
+    if is_closed || state.is_run_stopped(task.run) || state.is_merged(task.run) {
+        return Vec::new();
+    }
+    vec![Due::Effect(Effect::ClosePullRequests { task: task.clone(), reason: reason.to_owned(), open })]
 }
 
 /// A merge must come to a verdict, a failed release must be rolled back, and then the target is free.

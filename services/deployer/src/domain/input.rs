@@ -1,7 +1,10 @@
 //! What can happen, and what is asked of forge and target.
 
+use millrace_decider::Timestamp;
 use millrace_events::DeployerEvent;
-use millrace_events::v1::{ExecutionCompleted, Failure, TaskRef, TimerFired, ValidationPassed};
+use millrace_events::v1::{
+    CancelRequested, ExecutionCompleted, Failure, PullRequest, TaskRef, TimerFired, ValidationPassed,
+};
 
 use super::Merge;
 
@@ -26,12 +29,30 @@ pub enum Input {
         /// Why, in a sentence.
         reason: String,
     },
+    /// A person cancels a run.
+    CancelAsked {
+        /// The request.
+        request: CancelRequested,
+        /// When.
+        at: Timestamp,
+    },
+    /// The run that a cancel is about goes on: the answer to [`Effect::FindRun`] and
+    /// [`Effect::ClosePullRequests`].
+    Stop {
+        /// The run; attempt 0.
+        task: TaskRef,
+        /// Who asked for it and why.
+        reason: String,
+        /// Numbers of its pull requests that are closed: the forge merges them no more.
+        closed: Vec<u64>,
+    },
     /// A deadline fired.
     Timer(TimerFired),
     /// What an effect came to, as the event that records it.
     Found(Box<DeployerEvent>),
-    /// The target belongs to another task until its verdict, or is held after a rollback.
-    TargetBusy {
+    /// What must come before it has not come: the target belongs to another task until its verdict or is held
+    /// after a rollback, other work on the task is under way, a person has paused the task.
+    NotYet {
         /// Who waits.
         task: TaskRef,
         /// For what.
@@ -82,6 +103,23 @@ pub enum Effect {
         /// The commit that is verified on it now; `None`: what was.
         release: Option<String>,
     },
+    /// Look which run a cancel is about, and whether it goes on.
+    FindRun {
+        /// The request.
+        request: CancelRequested,
+        /// When it was made.
+        at: Timestamp,
+    },
+    /// Close the run's pull requests, so that the forge merges none of them from now on. Where one is merged
+    /// already, that is the answer.
+    ClosePullRequests {
+        /// The run; attempt 0.
+        task: TaskRef,
+        /// Who asked for it and why.
+        reason: String,
+        /// By attempt.
+        open: Vec<(u32, PullRequest)>,
+    },
     /// Close and delete what the run left on the forge.
     CleanUp {
         /// The run; its attempt is the last.
@@ -104,7 +142,8 @@ impl Input {
         let task = match self {
             Self::Executed { event, .. } => event.task.as_ref(),
             Self::Passed(event) => event.task.as_ref(),
-            Self::Ended { task, .. } | Self::TargetBusy { task, .. } => Some(task),
+            Self::Ended { task, .. } | Self::NotYet { task, .. } | Self::Stop { task, .. } => Some(task),
+            Self::CancelAsked { request, .. } => return &request.task,
             Self::Timer(timer) => timer.task.as_ref(),
             Self::Found(event) => event.task_ref(),
         };
@@ -119,7 +158,12 @@ impl Effect {
             Self::OpenPullRequest { execution, .. } => execution.task.clone().unwrap_or_default(),
             Self::Merge(passed) | Self::FindMerge(passed) => passed.task.clone().unwrap_or_default(),
             Self::Deploy(merge) | Self::RollBack { merge, .. } => merge.task.clone(),
-            Self::FreeTarget { task, .. } | Self::CleanUp { task, .. } => task.clone(),
+            Self::FreeTarget { task, .. }
+            | Self::CleanUp { task, .. }
+            | Self::ClosePullRequests { task, .. } => task.clone(),
+            Self::FindRun { request, .. } => {
+                TaskRef { task: request.task.clone(), run: request.run, ..TaskRef::default() }
+            }
         }
     }
 }

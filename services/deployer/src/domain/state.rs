@@ -9,12 +9,15 @@ use millrace_events::v1::{Failure, PullRequest, TaskRef};
 /// Attempts and runs that are remembered, the newest. More than a task ever has.
 const REMEMBERED: usize = 256;
 
+/// Above every attempt.
+const WHOLE_RUN: u32 = u32::MAX;
+
 /// A task, attempt by attempt.
 #[derive(Debug, Clone, Default)]
 pub struct Release {
     /// By run and attempt.
     attempts: BTreeMap<(u32, u32), Attempt>,
-    /// By run: the last attempt that was stopped.
+    /// By run: the last attempt that was stopped; [`WHOLE_RUN`]: with all that may come.
     stopped: BTreeMap<u32, u32>,
 }
 
@@ -84,7 +87,7 @@ impl Release {
         let Some(task) = recorded.event.task_ref() else { return };
         if let DeployerEvent::StageStopped(_) = recorded.event {
             let last = self.stopped.entry(task.run).or_default();
-            *last = task.attempt.max(*last);
+            *last = if task.attempt == 0 { WHOLE_RUN } else { task.attempt.max(*last) };
             while self.stopped.len() > REMEMBERED {
                 self.stopped.pop_first();
             }
@@ -142,6 +145,27 @@ impl Release {
     /// Whether the attempt has been stopped, alone or with its run.
     pub(super) fn is_stopped(&self, task: &TaskRef) -> bool {
         self.stopped.get(&task.run).is_some_and(|last| *last >= task.attempt)
+    }
+
+    /// Whether the run has been stopped as a whole.
+    pub(super) fn is_run_stopped(&self, run: u32) -> bool {
+        self.stopped.get(&run) == Some(&WHOLE_RUN)
+    }
+
+    /// The run's pull requests that nobody has merged, by attempt.
+    pub(super) fn unmerged(&self, run: u32) -> Vec<(u32, PullRequest)> {
+        let attempts = self.attempts.range((run, 0)..=(run, u32::MAX));
+        attempts
+            .filter(|(_, attempt)| attempt.merge.is_none())
+            .filter_map(|((_, number), attempt)| Some((*number, attempt.opened.clone()?)))
+            .collect()
+    }
+
+    /// The run's merge whose release has no verdict yet.
+    pub(super) fn unreleased(&self, run: u32) -> Option<&Merge> {
+        self.of_run(run)
+            .filter(|attempt| attempt.verdict.is_none())
+            .find_map(|attempt| attempt.merge.as_ref())
     }
 
     /// Whether anything of the run is merged.

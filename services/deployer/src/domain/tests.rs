@@ -5,9 +5,9 @@ use std::time::Duration;
 use millrace_decider::test::{Scenario, given};
 use millrace_decider::{Due, Refusal};
 use millrace_events::v1::{
-    DeploymentFailed, DeploymentVerified, ExecutionCompleted, Failure, MergeCompleted, MergeFailed,
-    PullRequest, PullRequestFailed, PullRequestOpened, RollbackCompleted, StageStopped, TaskRef, TimerFired,
-    ValidationPassed,
+    CancelRequested, DeploymentFailed, DeploymentVerified, ExecutionCompleted, Failure, MergeCompleted,
+    MergeFailed, PullRequest, PullRequestFailed, PullRequestOpened, RollbackCompleted, StageStopped, TaskRef,
+    TimerFired, ValidationPassed,
 };
 use millrace_events::{Code, DeployerEvent};
 
@@ -119,6 +119,8 @@ fn due(scenario: &Scenario<'_, Deployer>, input: &Input) -> Vec<&'static str> {
             Due::Effect(Effect::RollBack { .. }) => "roll back",
             Due::Effect(Effect::FreeTarget { .. }) => "free",
             Due::Effect(Effect::CleanUp { .. }) => "clean up",
+            Due::Effect(Effect::FindRun { .. }) => "find run",
+            Due::Effect(Effect::ClosePullRequests { .. }) => "close",
         })
         .collect()
 }
@@ -201,7 +203,7 @@ fn a_moved_base_is_merged_when_it_has_a_verdict_of_its_own() {
 #[test]
 fn a_busy_target_is_waited_for() {
     let mut scenario = given(&DEPLOYER).event(opened(task(1, 1)));
-    let busy = Input::TargetBusy { task: task(1, 1), reason: "another".to_owned() };
+    let busy = Input::NotYet { task: task(1, 1), reason: "another".to_owned() };
     let decision = scenario.when(&busy);
     assert!(matches!(decision, millrace_decider::test::Decision::Refused(Refusal::TooEarly(_), None)));
 }
@@ -219,6 +221,44 @@ fn a_cancel_stops_once_and_for_the_whole_run() {
     assert_eq!(due(&scenario, &executed(task(1, 2))), ["clean up"]);
     assert!(scenario.when(&Input::found(opened(task(1, 2)))).is_nothing());
     assert_eq!(due(&scenario, &executed(task(2, 1))), ["open"], "the next run goes on");
+}
+
+fn stop(closed: &[u64]) -> Input {
+    Input::Stop { task: task(1, 0), reason: "cancelled by ada".to_owned(), closed: closed.to_vec() }
+}
+
+#[test]
+fn a_cancel_stops_the_whole_run_and_all_that_comes_of_it_later() {
+    let mut scenario = given(&DEPLOYER);
+    let request = CancelRequested { task: "VTID-01213".to_owned(), ..Default::default() };
+    let asked = Input::CancelAsked { request, at: scenario.now() };
+    assert!(scenario.when(&asked).is_nothing());
+    assert_eq!(due(&scenario, &asked), ["find run"]);
+    let DeployerEvent::StageStopped(event) = scenario.when(&stop(&[])).event() else { panic!("no stop") };
+    let named = event.task.unwrap();
+    assert_eq!((named.run, named.attempt, event.stage.as_str()), (1, 0, "executing"));
+    assert!(scenario.when(&stop(&[])).is_nothing(), "the same again");
+    assert!(scenario.when(&cancelled(task(1, 3))).is_nothing(), "nor does its end stop it again");
+    // The change of a worker that comes late, whatever its attempt.
+    for attempt in [1, 9] {
+        assert_eq!(due(&scenario, &executed(task(1, attempt))), ["clean up"]);
+        assert!(scenario.when(&Input::found(opened(task(1, attempt)))).is_nothing());
+    }
+    assert_eq!(due(&scenario, &executed(task(2, 1))), ["open"], "the next run goes on");
+}
+
+#[test]
+fn a_run_with_a_pull_request_is_stopped_only_when_the_forge_can_merge_it_no_more() {
+    let mut scenario = given(&DEPLOYER).event(opened(task(1, 1)));
+    assert!(scenario.when(&stop(&[])).is_nothing());
+    assert_eq!(due(&scenario, &stop(&[])), ["close"]);
+    assert!(matches!(scenario.when(&stop(&[7])).event(), DeployerEvent::StageStopped(_)));
+    assert_eq!(due(&scenario, &stop(&[7])), Vec::<&str>::new());
+    // It was merged first: that stands, and its release comes to an end.
+    let mut scenario = given(&DEPLOYER).event(opened(task(1, 1)));
+    scenario.when(&Input::found(merged())).event();
+    assert!(scenario.when(&stop(&[7])).is_nothing());
+    assert_eq!(due(&scenario, &stop(&[])), ["deadline"]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use millrace_forge::{ForgeError, MergeRequest, State};
 use millrace_runtime::host::{EffectContext, Fault};
 
 use super::holds::Question;
-use super::{SOURCE, World, forge_fault, site_fault, stopped};
+use super::{SOURCE, World, forge_fault, paused, site_fault, stopped};
 use crate::domain::Input;
 use crate::ports::{Site, SiteError};
 use crate::target_book::{Owner, TargetEntry};
@@ -22,6 +22,15 @@ impl World {
         if let Some(reason) = self.is_over(&context.key, &task).await? {
             let merged = self.find_merge(passed).await?;
             return Ok(merged.unwrap_or_else(|| stopped(&task, "merging", reason)));
+        }
+        if self.is_paused(&context.key, &task).await? {
+            // Unless a try before this one has merged it: that cannot be held any more.
+            if let Some(merged) = self.find_merge(passed).await? {
+                return Ok(merged);
+            }
+            let owner = (&task).into();
+            self.targets.free(&task.target, |holder| *holder == owner, None).await?;
+            return Ok(paused(task));
         }
         let site = self.sites.repository(&task.repository).await.map_err(site_fault)?;
         if let Some(busy) = self.take_free_target(&site, &task).await? {
@@ -126,7 +135,7 @@ impl World {
                 "target {} is held: {} still contains {refused}, which was rolled back; revert it",
                 task.target, site.base_branch
             );
-            Input::TargetBusy { task: task.clone(), reason }
+            Input::NotYet { task: task.clone(), reason }
         }))
     }
 
@@ -157,7 +166,7 @@ fn belongs_to(task: &TaskRef, owner: &Owner) -> Input {
         "target {} belongs to the release of {} (attempt {}.{})",
         task.target, owner.task, owner.run, owner.attempt
     );
-    Input::TargetBusy { task: task.clone(), reason }
+    Input::NotYet { task: task.clone(), reason }
 }
 
 /// The first refused commit that the base contains and nothing has reverted.

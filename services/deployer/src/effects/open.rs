@@ -8,7 +8,7 @@ use millrace_forge::{Forge, ForgeError, NewPullRequest};
 use millrace_runtime::crash_point;
 use millrace_runtime::host::Fault;
 
-use super::{SOURCE, World, branch_of, forge_fault, profile, site_fault, stopped};
+use super::{SOURCE, World, branch_of, forge_fault, paused, profile, site_fault, stopped};
 use crate::domain::Input;
 use crate::ports::Site;
 
@@ -28,6 +28,9 @@ impl World {
         let task = event.task.clone().unwrap_or_default();
         if let Some(reason) = self.is_over(key, &task).await? {
             return Ok(Some(stopped(&task, "pr_opened", reason)));
+        }
+        if self.is_paused(key, &task).await? {
+            return Ok(Some(paused(task)));
         }
         // Asked before anything is published: from then on the branch is the attempt's, and its only one.
         if self.has_expired(key, &event.order).await? {

@@ -1,6 +1,6 @@
 //! What the logs say right before something is done: whether the run goes on, and what is answered already.
 
-use millrace_events::v1::TaskRef;
+use millrace_events::v1::{TaskRef, WorkOrder};
 use millrace_events::{DeployerEvent, DispatcherEvent, Event, Key, Log};
 use millrace_runtime::host::Fault;
 
@@ -12,14 +12,15 @@ impl World {
         Ok(standing(self.dispatched(key).await?.iter(), task))
     }
 
-    /// Whether the work order has expired: what came of it counts for nothing, and the same attempt may get
-    /// another order.
+    /// Whether the work order has expired, or was offered again after a pause: what came of it counts for
+    /// nothing, and the same attempt may get another order.
     pub(super) async fn has_expired(&self, key: &Key, order: &str) -> Result<bool, Fault> {
-        let is_expiry = |event: &DispatcherEvent| match event {
-            DispatcherEvent::WorkOrderExpired(event) => event.order == order,
-            _ => false,
-        };
-        Ok(self.dispatched(key).await?.iter().any(is_expiry))
+        Ok(expired(&self.dispatched(key).await?, order))
+    }
+
+    /// Whether a person holds the run before its next stage.
+    pub(super) async fn is_paused(&self, key: &Key, task: &TaskRef) -> Result<bool, Fault> {
+        Ok(paused(self.dispatched(key).await?.iter(), task.run))
     }
 
     async fn dispatched(&self, key: &Key) -> Result<Vec<DispatcherEvent>, Fault> {
@@ -60,6 +61,34 @@ impl World {
 pub(super) struct Answers {
     pub(super) verdict: bool,
     pub(super) rollback: bool,
+}
+
+fn expired(events: &[DispatcherEvent], order: &str) -> bool {
+    let mut own: Option<&WorkOrder> = None;
+    for event in events {
+        let offered = match event {
+            DispatcherEvent::WorkOrderExpired(event) if event.order == order => return true,
+            DispatcherEvent::TaskScheduled(event) => event.order.as_ref(),
+            DispatcherEvent::WorkOrderIssued(event) => event.order.as_ref(),
+            _ => None,
+        };
+        let Some(offered) = offered else { continue };
+        if offered.id == order {
+            own = Some(offered);
+        } else if own.is_some_and(|own| (&own.task, own.kind) == (&offered.task, offered.kind)) {
+            return true;
+        }
+    }
+    false
+}
+
+fn paused<'a>(events: impl Iterator<Item = &'a DispatcherEvent>, run: u32) -> bool {
+    let of_run = events.filter(|event| event.task_ref().is_some_and(|task| task.run == run));
+    of_run.fold(false, |paused, event| match event {
+        DispatcherEvent::TaskPaused(_) => true,
+        DispatcherEvent::TaskResumed(_) => false,
+        _ => paused,
+    })
 }
 
 fn standing<'a>(events: impl Iterator<Item = &'a DispatcherEvent>, task: &TaskRef) -> Option<String> {

@@ -1,4 +1,5 @@
-//! A forge that does not show its pull requests until it is told to, counts, and can break.
+//! A forge that does not show its pull requests until it is told to, counts, can break, and can keep its
+//! caller waiting for ever after a step, as a caller sees it that dies there.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,6 +17,10 @@ pub(crate) struct ShyForge {
     pub(crate) broken: AtomicBool,
     pub(crate) heads: AtomicUsize,
     pub(crate) searches: AtomicUsize,
+    /// After so many more steps of opening a pull request nothing is answered any more; 0: everything is.
+    pub(crate) steps_left: AtomicUsize,
+    /// A step was done and not answered.
+    pub(crate) is_stuck: AtomicBool,
 }
 
 impl ShyForge {
@@ -26,29 +31,46 @@ impl ShyForge {
             broken: AtomicBool::new(false),
             heads: AtomicUsize::new(0),
             searches: AtomicUsize::new(0),
+            steps_left: AtomicUsize::new(0),
+            is_stuck: AtomicBool::new(false),
         }
+    }
+
+    /// The call has done its work; whether anybody hears of it is another matter.
+    async fn stepped<T>(&self, done: T) -> T {
+        let left = self.steps_left.load(Ordering::SeqCst);
+        if left > 0 {
+            self.steps_left.store(left - 1, Ordering::SeqCst);
+            if left == 1 {
+                self.is_stuck.store(true, Ordering::SeqCst);
+                std::future::pending::<()>().await;
+            }
+        }
+        done
     }
 }
 
 #[async_trait]
 impl Forge for ShyForge {
     async fn pull_request(&self, number: u64) -> Result<Option<PullRequest>, ForgeError> {
-        if self.shows.load(Ordering::SeqCst) { self.forge.pull_request(number).await } else { Ok(None) }
+        let shown =
+            if self.shows.load(Ordering::SeqCst) { self.forge.pull_request(number).await? } else { None };
+        self.stepped(Ok(shown)).await
     }
     async fn push_bundle(&self, branch: &str, bundle: &[u8], head_sha: &str) -> Result<(), ForgeError> {
-        self.forge.push_bundle(branch, bundle, head_sha).await
+        self.stepped(self.forge.push_bundle(branch, bundle, head_sha).await).await
     }
     async fn find_pull_request(&self, head_branch: &str) -> Result<Option<PullRequest>, ForgeError> {
         if self.broken.load(Ordering::SeqCst) {
             return Err(ForgeError::UnsupportedUrl { url: "broken".to_owned() });
         }
-        self.forge.find_pull_request(head_branch).await
+        self.stepped(self.forge.find_pull_request(head_branch).await).await
     }
     async fn open_pull_request(&self, new: &NewPullRequest) -> Result<PullRequest, ForgeError> {
-        self.forge.open_pull_request(new).await
+        self.stepped(self.forge.open_pull_request(new).await).await
     }
     async fn comment(&self, number: u64, key: &str, body: &str) -> Result<Comment, ForgeError> {
-        self.forge.comment(number, key, body).await
+        self.stepped(self.forge.comment(number, key, body).await).await
     }
     async fn comments(&self, number: u64) -> Result<Vec<Comment>, ForgeError> {
         self.forge.comments(number).await
@@ -57,17 +79,17 @@ impl Forge for ShyForge {
         self.forge.mark_ready(number).await
     }
     async fn close_pull_request(&self, number: u64, reason: &str) -> Result<(), ForgeError> {
-        self.forge.close_pull_request(number, reason).await
+        self.stepped(self.forge.close_pull_request(number, reason).await).await
     }
     async fn branch_head(&self, branch: &str) -> Result<Option<String>, ForgeError> {
         self.heads.fetch_add(1, Ordering::SeqCst);
         self.forge.branch_head(branch).await
     }
     async fn delete_branch(&self, branch: &str) -> Result<(), ForgeError> {
-        self.forge.delete_branch(branch).await
+        self.stepped(self.forge.delete_branch(branch).await).await
     }
     async fn merge(&self, request: &MergeRequest) -> Result<Merged, ForgeError> {
-        self.forge.merge(request).await
+        self.stepped(self.forge.merge(request).await).await
     }
     async fn revert(&self, request: &RevertRequest) -> Result<Reverted, ForgeError> {
         self.forge.revert(request).await
@@ -77,7 +99,7 @@ impl Forge for ShyForge {
         self.forge.reverted_by(commit, descendant).await
     }
     async fn read_file(&self, commit: &str, path: &str) -> Result<Option<Vec<u8>>, ForgeError> {
-        self.forge.read_file(commit, path).await
+        self.stepped(self.forge.read_file(commit, path).await).await
     }
     async fn is_ancestor(&self, ancestor: &str, descendant: &str) -> Result<bool, ForgeError> {
         self.forge.is_ancestor(ancestor, descendant).await
