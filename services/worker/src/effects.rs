@@ -22,7 +22,7 @@ use millrace_runtime::host::{EffectContext, Fault, Hosted, Incoming, Received};
 use millrace_runtime::lease;
 use millrace_runtime::service::ServiceContext;
 
-use crate::domain::{Effect, Ended, Execute, Input, Offer, Worker};
+use crate::domain::{Effect, Ended, Execute, Input, Offer, Orders, Worker};
 use crate::ports::Work;
 
 /// The worker, ready to be hosted.
@@ -85,6 +85,10 @@ impl Hosted for WorkerService {
 
     fn key(&self, input: &Input) -> Key {
         input.task().clone()
+    }
+
+    fn came_second(&self, orders: &Orders, input: &Input) -> bool {
+        self.decider.came_second(orders, input)
     }
 
     async fn perform(&self, effect: &Effect, context: &EffectContext) -> Result<Option<Input>, Fault> {

@@ -5,6 +5,8 @@
 mod changes;
 #[path = "all/checks.rs"]
 mod checks;
+#[path = "all/claims.rs"]
+mod claims;
 #[path = "all/endings.rs"]
 mod endings;
 #[path = "all/outage.rs"]

@@ -30,7 +30,7 @@ impl Decider for Worker {
     ) -> Result<Option<WorkerEvent>, Refusal> {
         match input {
             Input::Offered(offer) => self.claim(state, &offer.order, context.now),
-            Input::Ended(ended) => Ok(self.end(state, ended)),
+            Input::Ended(ended) => self.end(state, ended),
         }
     }
 
@@ -95,11 +95,28 @@ impl Worker {
         Ok(Some(acknowledged.into()))
     }
 
-    /// The first end under the claim's own token stands.
-    fn end(&self, state: &Orders, ended: &Ended) -> Option<WorkerEvent> {
-        let claim = state.claim(&ended.order)?;
-        let counts = self.holds(claim) && claim.token == ended.token && !claim.ended;
-        counts.then(|| ended.event.clone())
+    /// Whether an offer was claimed by somebody else: the loser writes nothing and takes other work. S2-G2b.
+    pub fn came_second(&self, state: &Orders, input: &Input) -> bool {
+        match input {
+            Input::Offered(offer) => state.claim(&offer.order.id).is_some_and(|claim| !self.holds(claim)),
+            Input::Ended(_) => false,
+        }
+    }
+
+    /// The first end under the claim's own token stands. Once a later order of the task has been claimed, a
+    /// late end is refused by this log: its append expects the sequence that it was decided at. S2-G8b.
+    fn end(&self, state: &Orders, ended: &Ended) -> Result<Option<WorkerEvent>, Refusal> {
+        let Some(claim) = state.claim(&ended.order).filter(|claim| !claim.ended) else { return Ok(None) };
+        if !self.holds(claim) || claim.token != ended.token {
+            let message =
+                format!("{} was claimed under token {}, not {}", ended.order, claim.token, ended.token);
+            return Err(Refusal::Mismatch(message));
+        }
+        if state.is_overtaken(claim) {
+            let message = format!("{} was taken over; what came of it late counts for nothing", ended.order);
+            return Err(Refusal::Mismatch(message));
+        }
+        Ok(Some(ended.event.clone()))
     }
 
     fn holds(&self, claim: &Claim) -> bool {

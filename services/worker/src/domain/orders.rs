@@ -24,6 +24,8 @@ pub struct Claim {
     pub token: u64,
     /// When it was acknowledged.
     pub at: Timestamp,
+    /// Its place; `None`: it named no task.
+    pub rank: Option<Rank>,
     /// Whether its end is recorded.
     pub ended: bool,
 }
@@ -41,6 +43,11 @@ impl Orders {
     /// The claim on an order, if somebody made one.
     pub fn claim(&self, order: &str) -> Option<&Claim> {
         self.claims.get(order)
+    }
+
+    /// Whether the work of a claim has been taken over: an order that comes after it has been claimed.
+    pub fn is_overtaken(&self, claim: &Claim) -> bool {
+        claim.rank.is_some_and(|rank| self.has_newer_than(rank))
     }
 
     /// Whether somebody has claimed an order that comes after this rank.
@@ -74,6 +81,7 @@ impl Orders {
             instance: event.instance.clone(),
             token: recorded.sequence,
             at: recorded.time,
+            rank,
             ended: false,
         });
     }

@@ -103,10 +103,31 @@ fn an_end_is_recorded_once_and_gives_the_lease_back() {
 fn s2_g8b_an_end_under_another_token_or_holder_does_not_count() {
     let one = worker("w1", "a");
     let mut scenario = given(&one).event(acknowledged(&change(), &one));
-    assert!(scenario.when(&ended(&change(), 7, completed(&change(), 7))).is_nothing());
+    assert_refused(scenario.when(&ended(&change(), 7, completed(&change(), 7))));
     let two = worker("w2", "b");
     let mut scenario = given(&two).event(acknowledged(&change(), &one));
-    assert!(scenario.when(&ended(&change(), 1, completed(&change(), 1))).is_nothing());
+    assert_refused(scenario.when(&ended(&change(), 1, completed(&change(), 1))));
+}
+
+#[track_caller]
+fn assert_refused(decision: Decision<WorkerEvent>) {
+    assert!(matches!(decision, Decision::Refused(Refusal::Mismatch(_), None)), "{decision:?}");
+}
+
+/// S2-G8b, S4-TH3: the takeover's claim closes the log to the worker that comes late.
+#[test]
+fn s2_g8b_once_it_is_taken_over_a_late_end_is_refused_by_the_log() {
+    let one = worker("w1", "a");
+    let two = worker("w2", "b");
+    let end = ended(&change(), 1, completed(&change(), 1));
+    for later in [order(1, 2, WorkOrderKind::Change, 1), order(1, 1, WorkOrderKind::Change, 2)] {
+        let mut scenario = given(&one).event(acknowledged(&change(), &one)).event(acknowledged(&later, &two));
+        assert_refused(scenario.when(&end));
+        assert!(scenario.due(&end).is_empty(), "the lease that it lost is not its own to give back");
+    }
+    // Until then nobody has taken anything over.
+    let mut scenario = given(&one).event(acknowledged(&change(), &one));
+    scenario.when(&end).event();
 }
 
 #[test]

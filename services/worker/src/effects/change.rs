@@ -68,8 +68,9 @@ pub(super) async fn run(job: &Job<'_>, gathered: &mut Gathered) -> Step<WorkerEv
     let answer = ask(job, question, recipe.as_deref(), gathered).await?;
     let plan: Plan = understood(&answer)?;
     let kept = gathered.keep(job, "plan.json", &pretty(&answer)).await?;
-    gathered.phase(Phase::Plan, vec![kept], &plan.summary, job.now().since(began));
+    gathered.phase(Phase::Plan, vec![kept], &plan.summary, job.now().since(began))?;
 
+    gathered.begin(Phase::Implement)?;
     let began = job.now();
     let prompt = material.for_implementer(&answer);
     let question = Question { role: Role::Implementer, system: IMPLEMENTER, prompt };
@@ -255,14 +256,14 @@ async fn propose(
         gathered.keep(job, "git_diff.patch", &patch).await?,
         gathered.keep(job, "modified_files.json", &pretty(&json!(changed))).await?,
     ];
-    gathered.phase(Phase::Implement, changed, &said, implemented);
+    gathered.phase(Phase::Implement, changed, &said, implemented)?;
     let result = json!({
         "outcome": "succeeded", "order": order.id, "base": base, "head": head, "branch": branch,
     });
     let result = gathered.keep(job, "execution_result.json", &pretty(&result)).await?;
     let log = gathered.evidence.iter().find(|blob| blob.name == "build_output.log").cloned();
     let said = format!("{} commands succeeded", change.commands.len());
-    gathered.phase(Phase::Verify, log.into_iter().chain([result]).collect(), &said, verified);
+    gathered.phase(Phase::Verify, log.into_iter().chain([result]).collect(), &said, verified)?;
     let bundle = job.store("change.bundle", &bundle).await?;
     let gathered = std::mem::take(gathered);
     Ok(ExecutionCompleted {

@@ -8,6 +8,7 @@ use millrace_router::{CallRecord, Verdict};
 use millrace_runtime::blobs::BlobError;
 use millrace_runtime::host::Fault;
 use millrace_runtime::host::retry::Backoff;
+use millrace_telemetry::names::{attribute, span};
 
 use super::failures::{Step, Stop, brief};
 use super::job::Job;
@@ -35,8 +36,38 @@ impl Gathered {
         Ok(blob)
     }
 
+    /// Whether a phase may begin: the one before it must have left its evidence. A phase that is skipped is a
+    /// breach of the process, which is counted and ends the work. S4-VER1.
+    pub(super) fn begin(&self, phase: Phase) -> Step<()> {
+        let before = match phase {
+            Phase::Implement => Phase::Plan,
+            Phase::Verify => Phase::Implement,
+            _ => return Ok(()),
+        };
+        let has_evidence =
+            |record: &PhaseRecord| record.phase() == before && record.evidence.iter().any(|blob| blob.size > 0);
+        if self.phases.last().is_some_and(has_evidence) {
+            return Ok(());
+        }
+        let (name, missing) = (phase.as_str_name(), before.as_str_name());
+        tracing::info_span!(
+            "violation",
+            otel.name = span::PROCESS_VIOLATION,
+            { attribute::ERROR_TYPE } = Code::EvidenceMissing.name()
+        );
+        let message = format!("{name} cannot begin: {missing} has left no evidence");
+        Err(Stop::failed(Code::EvidenceMissing, message).with("phase", name).with("missing", missing))
+    }
+
     /// Records a phase that is over, with its evidence.
-    pub(super) fn phase(&mut self, phase: Phase, evidence: Vec<Blob>, summary: &str, took: Duration) {
+    pub(super) fn phase(
+        &mut self,
+        phase: Phase,
+        evidence: Vec<Blob>,
+        summary: &str,
+        took: Duration,
+    ) -> Step<()> {
+        self.begin(phase)?;
         self.phases.push(PhaseRecord {
             phase: phase as i32,
             iteration: 1,
@@ -44,6 +75,7 @@ impl Gathered {
             summary: brief(summary, 200),
             duration_ms: millis(took),
         });
+        Ok(())
     }
 
     /// Keeps what was asked and answered: texts in the store, digests in the record.
@@ -158,4 +190,43 @@ fn media_type(name: &str) -> &'static str {
 
 pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+
+    fn evidence(size: u64) -> Vec<Blob> {
+        vec![Blob { name: "plan.json".to_owned(), size, ..Blob::default() }]
+    }
+
+    fn refused(step: Step<()>) -> (Option<Code>, String) {
+        match step {
+            Err(Stop::Failed(failure)) => (failure.known_code(), failure.message.clone()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// S4-VER1: from the specification straight to the implementation.
+    #[test]
+    fn s4_ver1_a_phase_that_is_skipped_is_refused() {
+        let mut gathered = Gathered::default();
+        let message = "PHASE_IMPLEMENT cannot begin: PHASE_PLAN has left no evidence".to_owned();
+        let skipped = (Some(Code::EvidenceMissing), message);
+        assert_eq!(refused(gathered.begin(Phase::Implement)), skipped);
+        assert_eq!(
+            refused(gathered.phase(Phase::Implement, evidence(2), "", Duration::ZERO)),
+            skipped,
+            "nor is it recorded"
+        );
+        assert!(gathered.phases.is_empty());
+        // A phase without evidence opens nothing; nor does one before the last.
+        gathered.phase(Phase::Plan, evidence(0), "", Duration::ZERO).unwrap();
+        assert_eq!(refused(gathered.begin(Phase::Implement)), skipped);
+        gathered.phase(Phase::Plan, evidence(2), "", Duration::ZERO).unwrap();
+        refused(gathered.begin(Phase::Verify));
+        gathered.phase(Phase::Implement, evidence(2), "", Duration::ZERO).unwrap();
+        gathered.phase(Phase::Verify, evidence(2), "", Duration::ZERO).unwrap();
+    }
 }

@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use millrace_events::v1::{ExecutionFailed, Failure, ModelCallRecord, WorkOrder, WorkOrderKind};
+use millrace_events::v1::{
+    ExecutionFailed, ExecutionSuspended, Failure, ModelCallRecord, WorkOrder, WorkOrderKind,
+};
 use millrace_events::{Code, DispatcherEvent, Event, Log, Service, WorkerEvent};
 use millrace_runtime::host::Fault;
 use millrace_runtime::lease::{self, Holder, Lease, Lost};
@@ -20,6 +22,13 @@ use crate::ports::Assignment;
 const WIND_DOWN: Duration = Duration::from_secs(12);
 /// Quarters of the grace period that it has when the service stops. In the rest its end is recorded.
 const QUARTERS_OF_GRACE: u32 = 3;
+
+/// What the dispatcher says of an order that was just claimed.
+enum Standing {
+    Open,
+    GivenUp,
+    Paused,
+}
 
 /// How the work came to its end.
 enum End {
@@ -43,10 +52,15 @@ impl WorkerService {
             return Ok(None);
         };
         // Asked under the lease: who ends the order from here on finds it, and takes it away.
-        if !self.is_open(execute).await? {
-            tracing::info!(order = order.id, "the dispatcher has moved on; the order is left alone");
-            lease::end(self.context.leases.as_ref(), &order.id).await?;
-            return Ok(None);
+        match self.standing(execute).await? {
+            Standing::Open => {}
+            Standing::GivenUp => {
+                tracing::info!(order = order.id, "the dispatcher has moved on; the order is left alone");
+                lease::end(self.context.leases.as_ref(), &order.id).await?;
+                return Ok(None);
+            }
+            // Said before the lease is given back, so that the dispatcher knows that it may be offered again.
+            Standing::Paused => return Ok(Some(self.suspended(execute))),
         }
         let started = self.context.clock.now();
         let limit = Duration::from_millis(order.execution_limit_ms);
@@ -121,14 +135,31 @@ impl WorkerService {
         end
     }
 
-    /// Whether the dispatcher still waits for this order: not expired, not overtaken, its run not over. A
-    /// message that comes back after the order was given up must not do the work again.
-    async fn is_open(&self, execute: &Execute) -> Result<bool, Fault> {
+    /// Whether the dispatcher still waits for this order: not expired, not overtaken, its run neither over nor
+    /// paused. A message that comes back after the order was given up must not do the work again.
+    async fn standing(&self, execute: &Execute) -> Result<Standing, Fault> {
         let order = &execute.order.id;
         let logged = self.context.logs().events(Log::Dispatcher, &execute.task).await?;
         let since =
             logged.iter().skip_while(|logged| offer(&logged.event).is_none_or(|offer| offer.id != *order));
-        Ok(!since.skip(1).any(|logged| gives_up(&logged.event, order)))
+        if since.skip(1).any(|logged| gives_up(&logged.event, order)) {
+            return Ok(Standing::GivenUp);
+        }
+        let is_paused = logged.iter().fold(false, |paused, logged| pauses(&logged.event).unwrap_or(paused));
+        Ok(if is_paused { Standing::Paused } else { Standing::Open })
+    }
+
+    /// The end of an order that is given back unbegun, because a person has paused the task.
+    fn suspended(&self, execute: &Execute) -> Input {
+        let suspended = ExecutionSuspended {
+            task: execute.order.task.clone(),
+            order: execute.order.id.clone(),
+            worker: self.decider.worker.clone(),
+            fencing_token: execute.token,
+            reason: "the task is paused".to_owned(),
+            ..ExecutionSuspended::default()
+        };
+        Self::ended(execute, suspended)
     }
 
     /// Takes the lease of a claimed order. An entry with our own token is left of a try before this one.
@@ -189,6 +220,15 @@ fn gives_up(event: &Event, order: &str) -> bool {
         | DispatcherEvent::TaskPaused(_)
         | DispatcherEvent::TaskResumed(_)
         | DispatcherEvent::TransitionRefused(_) => false,
+    }
+}
+
+/// Whether a person holds the task from this event on; `None`: it says nothing about that.
+fn pauses(event: &Event) -> Option<bool> {
+    match event {
+        Event::Dispatcher(DispatcherEvent::TaskPaused(_)) => Some(true),
+        Event::Dispatcher(DispatcherEvent::TaskResumed(_) | DispatcherEvent::TaskScheduled(_)) => Some(false),
+        _ => None,
     }
 }
 

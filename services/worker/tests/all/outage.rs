@@ -11,7 +11,7 @@ use millrace_events::v1::TaskCancelled;
 use millrace_events::{Code, Log, LogEvent as _};
 use millrace_runtime::broker::{Append, Broker, BrokerError};
 use millrace_runtime::bucket::Bucket;
-use millrace_runtime::kv::{Entry, Kv};
+use millrace_runtime::kv::{Change, Entry, Kv};
 use millrace_runtime::memory::GatedBroker;
 use millrace_runtime::settings::{Limits, Settings};
 use millrace_sandbox::{Finished, SandboxError, SandboxUnavailable};
@@ -139,6 +139,9 @@ impl Kv for CancelledFirst {
     }
     async fn delete(&self, key: &str) -> Result<(), BrokerError> {
         self.leases.delete(key).await
+    }
+    async fn changes(&self, revision: u64, limit: usize) -> Result<Vec<Change>, BrokerError> {
+        self.leases.changes(revision, limit).await
     }
     async fn entries(&self) -> Result<Vec<(String, Entry)>, BrokerError> {
         self.leases.entries().await
