@@ -9,6 +9,8 @@ mod checks;
 mod claims;
 #[path = "all/endings.rs"]
 mod endings;
+#[path = "all/leases.rs"]
+mod leases;
 #[path = "all/outage.rs"]
 mod outage;
 #[path = "all/refusals.rs"]
