@@ -144,7 +144,7 @@ codes! {
     HealthCheckFailed "HEALTH_CHECK_FAILED" Refused Failed false "The release did not become healthy and was rolled back. See its log."
     RollbackFailed "ROLLBACK_FAILED" Transient Failed false "The previous release could not be restored: the target needs a person now."
     StateMismatch "STATE_MISMATCH" Refused Unchanged false "Something was asked for that this state does not allow. `millrace task why` says what stands."
-    LedgerRegressed "LEDGER_REGRESSED" Bug Unchanged false "A stream has lost events that the ledger knows. Stop and restore it from the ledger or an archive."
+    LedgerRegressed "LEDGER_REGRESSED" Bug Unchanged false "A log has lost events that the ledger knows. `millrace ledger reseed --dry-run` says which, `millrace ledger reseed` writes them back."
     SecretDetected "SECRET_DETECTED" Refused Failed false "A secret stands in what was handed in. Take it out, revoke it, and submit again."
     Cancelled "CANCELLED" Refused Cancelled false "Somebody cancelled it. `millrace task retry` starts a new run."
     Internal "INTERNAL" Bug Failed true "A fault of Millrace. Report it with the cause chain and the trace id."

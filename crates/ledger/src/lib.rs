@@ -20,6 +20,7 @@ mod ledger;
 mod read;
 mod rebuild;
 mod regression;
+mod reseed;
 mod schema;
 mod verify;
 mod write;
@@ -36,6 +37,7 @@ pub use read::{
     PhaseRow, SpecRow, TaskFilter, TaskRow, WorkOrderFilter, WorkOrderRow,
 };
 pub use rebuild::{Rebuilt, rebuild};
-pub use regression::Regression;
+pub use regression::{Missing, Regression};
+pub use reseed::{Diverged, ReseedError, StreamWriter, Survey, WriteError, append_missing, survey};
 pub use schema::{CORE_TABLES, CORE_TRIGGERS};
-pub use verify::{Difference, Extent, ReadError, StreamReader, Verified, verify};
+pub use verify::{Difference, Extent, ReadError, StreamReader, Verified, Walk, verify, verify_stream};

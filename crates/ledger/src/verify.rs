@@ -76,6 +76,19 @@ pub async fn verify(ledger: &Ledger, reader: &dyn StreamReader) -> Result<Verifi
     Ok(verified)
 }
 
+/// Compares one stream with the ledger, from its first event to the ledger's checkpoint.
+pub async fn verify_stream(
+    ledger: &Ledger,
+    reader: &dyn StreamReader,
+    stream: &str,
+) -> Result<Option<Difference>, LedgerError> {
+    let checkpoint = ledger.checkpoints().await?.into_iter().find(|found| found.stream == stream);
+    match checkpoint {
+        Some(checkpoint) => self::stream(ledger, reader, &checkpoint, &mut 0).await,
+        None => Ok(None),
+    }
+}
+
 async fn stream(
     ledger: &Ledger,
     reader: &dyn StreamReader,
@@ -83,36 +96,22 @@ async fn stream(
     events: &mut u64,
 ) -> Result<Option<Difference>, LedgerError> {
     let extent = reader.extent(&checkpoint.stream).await?;
+    let mut walk = Walk::new(&checkpoint.stream);
+    loop {
+        let before = walk.after;
+        let difference = walk.step(ledger, reader, extent, PAGE, checkpoint.sequence).await?;
+        *events += walk.after.saturating_sub(before);
+        if difference.is_some() {
+            return Ok(difference);
+        }
+        if walk.after == before {
+            break;
+        }
+    }
+    let Walk { after: last, hash, .. } = walk;
     let differs = |sequence: u64, field: &'static str, ledger: String, stream_has: String| {
         Some(Difference { stream: checkpoint.stream.clone(), sequence, field, ledger, stream_has })
     };
-    let mut hash = GENESIS.to_owned();
-    let mut last = 0;
-    loop {
-        let page = ledger.stored_events(&checkpoint.stream, last, PAGE).await?;
-        let Some((first, _)) = page.first() else { break };
-        let messages = messages(reader, &page, first.sequence.max(extent.first)).await?;
-        for (event, kept_hash) in &page {
-            let at = event.sequence;
-            if last > 0 && at != last + 1 {
-                return Ok(differs(last + 1, "sequence", at.to_string(), (last + 1).to_string()));
-            }
-            if at >= extent.first && at <= extent.last {
-                let Some(message) = messages.get(&at) else {
-                    return Ok(differs(at, "message", event.subject.clone(), "nothing".to_owned()));
-                };
-                if let Some((field, ours, theirs)) = compare(event, message) {
-                    return Ok(differs(at, field, ours, theirs));
-                }
-            }
-            hash = link(&hash, event);
-            if hash != *kept_hash {
-                return Ok(differs(at, "hash", kept_hash.clone(), hash));
-            }
-            last = at;
-            *events += 1;
-        }
-    }
     if (last, &hash) != (checkpoint.sequence, &checkpoint.hash) {
         let kept = format!("{} {}", checkpoint.sequence, checkpoint.hash);
         return Ok(differs(checkpoint.sequence, "checkpoint", kept, format!("{last} {hash}")));
@@ -124,8 +123,74 @@ async fn stream(
     Ok(None)
 }
 
+/// A walk along the chain of one stream that can be taken in steps.
+#[derive(Debug, Clone)]
+pub struct Walk {
+    stream: String,
+    /// The last sequence that was compared, and the hash of the chain there.
+    after: u64,
+    hash: String,
+}
+
+impl Walk {
+    /// From the first event on.
+    pub fn new(stream: impl Into<String>) -> Self {
+        Self { stream: stream.into(), after: 0, hash: GENESIS.to_owned() }
+    }
+
+    /// The stream that it walks along.
+    pub fn stream(&self) -> &str {
+        &self.stream
+    }
+
+    /// The last sequence that was compared; 0 before the first.
+    pub fn after(&self) -> u64 {
+        self.after
+    }
+
+    /// Compares the next `limit` events of the ledger, up to `until`, with their chain and with the stream,
+    /// whose extent was read before. It has not moved: there are no more.
+    pub async fn step(
+        &mut self,
+        ledger: &Ledger,
+        reader: &dyn StreamReader,
+        extent: Extent,
+        limit: usize,
+        until: u64,
+    ) -> Result<Option<Difference>, LedgerError> {
+        let mut page = ledger.stored_events(&self.stream, self.after, limit).await?;
+        page.retain(|(event, _)| event.sequence <= until);
+        let Some((first, _)) = page.first() else { return Ok(None) };
+        let messages = messages(reader, &page, first.sequence.max(extent.first)).await?;
+        for (event, kept_hash) in &page {
+            let at = event.sequence;
+            let differs = |sequence: u64, field: &'static str, ledger: String, stream_has: String| {
+                Some(Difference { stream: event.stream.clone(), sequence, field, ledger, stream_has })
+            };
+            if self.after > 0 && at != self.after + 1 {
+                let expected = self.after + 1;
+                return Ok(differs(expected, "sequence", at.to_string(), expected.to_string()));
+            }
+            if at >= extent.first && at <= extent.last {
+                let Some(message) = messages.get(&at) else {
+                    return Ok(differs(at, "message", event.subject.clone(), "nothing".to_owned()));
+                };
+                if let Some((field, ours, theirs)) = compare(event, message) {
+                    return Ok(differs(at, field, ours, theirs));
+                }
+            }
+            let hash = link(&self.hash, event);
+            if hash != *kept_hash {
+                return Ok(differs(at, "hash", kept_hash.clone(), hash));
+            }
+            (self.after, self.hash) = (at, hash);
+        }
+        Ok(None)
+    }
+}
+
 /// The stream's messages from `from` to the end of `page`.
-async fn messages(
+pub(crate) async fn messages(
     reader: &dyn StreamReader,
     page: &[(StoredEvent, String)],
     from: u64,
@@ -142,7 +207,8 @@ async fn messages(
     Ok(messages)
 }
 
-fn compare(event: &StoredEvent, message: &StoredEvent) -> Option<(&'static str, String, String)> {
+/// What differs first between the ledger's event and the stream's message: field, ours, theirs.
+pub(crate) fn compare(event: &StoredEvent, message: &StoredEvent) -> Option<(&'static str, String, String)> {
     if event.subject != message.subject {
         return Some(("subject", event.subject.clone(), message.subject.clone()));
     }

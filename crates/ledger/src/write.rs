@@ -29,12 +29,12 @@ pub(crate) async fn take_step(
 
 async fn step(write: &mut Write, change: &StatusChange) -> Result<Option<String>, LedgerError> {
     let named = || vec![Value::from(&change.task), Value::from(change.run)];
+    // In run 1, as a row that another log has made: what is allowed must not depend on which came first.
+    let begin = "INSERT INTO tasks (task) VALUES ($1) ON CONFLICT (task) DO NOTHING";
+    write.execute(begin, vec![(&change.task).into()]).await?;
     if change.step != Step::Stay {
-        let begin = "INSERT INTO tasks (task, run) VALUES ($1, $2) ON CONFLICT (task) DO NOTHING";
-        if write.execute(begin, named()).await? == 0 {
-            let open = "UPDATE tasks SET status = 'pending', run = $2 WHERE task = $1 AND run <> $2";
-            write.execute(open, named()).await?;
-        }
+        let open = "UPDATE tasks SET status = 'pending', run = $2 WHERE task = $1 AND run <> $2";
+        write.execute(open, named()).await?;
     }
     if change.step == Step::Continue {
         let go_on = "UPDATE tasks SET status = 'active' WHERE task = $1 AND run = $2 AND status <> 'active'";

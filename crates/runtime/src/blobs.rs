@@ -80,8 +80,8 @@ impl Blobs {
         for (index, chunk) in chunks.iter().enumerate() {
             let mut append = Append::new(BLOB_STREAM, subject(&digest, index), chunk.to_vec()).expecting(0);
             if index == last {
-                append.headers.push((CHUNKS, chunks.len().to_string()));
-                append.headers.push((SIZE, bytes.len().to_string()));
+                append.headers.push((CHUNKS.into(), chunks.len().to_string()));
+                append.headers.push((SIZE.into(), bytes.len().to_string()));
             }
             match self.broker.append(&append).await {
                 // A conflict: the chunk is there, from another writer or an upload that was cut short.

@@ -87,7 +87,7 @@ impl Kv for Bucket {
     async fn delete(&self, key: &str) -> Result<(), BrokerError> {
         // Without a look first: who writes a key need not be allowed to read the bucket.
         let mut marker = self.write(key, &[]);
-        marker.headers.push((OPERATION, DELETED.to_owned()));
+        marker.headers.push((OPERATION.into(), DELETED.to_owned()));
         self.broker.append(&marker).await.map(|_| ()).map_err(failed)
     }
 

@@ -21,7 +21,7 @@ use crate::broker::Broker;
 use crate::bucket::Bucket;
 use crate::clock::{Ids, System};
 use crate::nats::{ConnectOptions, NatsBroker};
-use crate::preflight::preflight;
+use crate::preflight::{check_server, preflight};
 use crate::service::{ServiceContext, ServiceError};
 use crate::settings::{self, Settings, SettingsError, Source};
 
@@ -215,9 +215,12 @@ pub async fn connect(
     let broker = NatsBroker::connect(options)
         .await
         .map_err(|error| ServiceError::failed("there is no connection to NATS", error))?;
-    preflight(&broker, &Declared::for_service(&settings.installation(), service))
-        .await
-        .map_err(|error| ServiceError::failed("this nats-server cannot be used", error))?;
+    // The projector starts whatever it finds: it is the one that says what is wrong.
+    let looked = match service {
+        Service::Projector => check_server(&broker),
+        service => preflight(&broker, &Declared::for_service(&settings.installation(), service)).await,
+    };
+    looked.map_err(|error| ServiceError::failed("this nats-server cannot be used", error))?;
     health.set_ready("nats", true, "connected");
     let broker: Arc<dyn Broker> = Arc::new(broker);
     let bucket = |name: &str| Arc::new(Bucket::new(broker.clone(), name));

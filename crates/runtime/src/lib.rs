@@ -10,6 +10,7 @@ pub mod bucket;
 pub mod clock;
 pub mod crash_point;
 pub mod host;
+pub mod inspect;
 pub mod kv;
 pub mod launch;
 pub mod lease;

@@ -5,6 +5,7 @@ use std::fmt;
 
 use crate::bootstrap::{Declared, Difference, compare_consumer, compare_stream};
 use crate::broker::BrokerError;
+use crate::inspect::Inspect;
 use crate::nats::NatsBroker;
 
 /// The oldest server that will do: scheduled messages, atomic batches and the strict API came with it.
@@ -54,7 +55,7 @@ impl fmt::Display for Differences {
 }
 
 /// Checks the server for whoever needs `declared`: [`Declared::for_service`] at the start of a service,
-/// [`Declared::of`] for a watchdog. Needs no more than permission to look.
+/// [`Declared::of`] for the bootstrap. Needs no more than permission to look.
 pub async fn preflight(broker: &NatsBroker, declared: &Declared) -> Result<(), PreflightError> {
     check_server(broker)?;
     let differences = differences(broker, declared).await?;
@@ -72,7 +73,7 @@ pub fn check_server(broker: &NatsBroker) -> Result<(), PreflightError> {
 }
 
 /// Everything on the server that is missing or not as declared.
-pub async fn differences(broker: &NatsBroker, declared: &Declared) -> Result<Vec<Difference>, BrokerError> {
+pub async fn differences(broker: &dyn Inspect, declared: &Declared) -> Result<Vec<Difference>, BrokerError> {
     let mut differences = Vec::new();
     for stream in &declared.streams {
         match broker.stream_config(&stream.name).await? {

@@ -88,7 +88,10 @@ impl ServiceContext {
             progress_every: self.settings.nats.ack_wait / 3,
             ..HostOptions::default()
         };
-        Host::new(hosted, self.broker.clone(), self.clock.clone(), options, self.stop.clone()).run().await
+        Host::new(hosted, self.broker.clone(), self.clock.clone(), options, self.stop.clone())
+            .reporting(self.health.clone())
+            .run()
+            .await
     }
 
     /// Reads logs that the service may read, key by key.

@@ -1,17 +1,11 @@
 //! What the projector says itself: notices in its own log.
 
 use millrace_events::{CONTENT_TYPE_PROTOBUF, Envelope, Log};
-use millrace_ledger::{LedgerError, OverdueTask};
-use millrace_runtime::broker::{Append, AppendError, BrokerError};
-use tokio::time::{MissedTickBehavior, interval, timeout};
-use tokio_util::sync::CancellationToken;
+use millrace_ledger::{LedgerError, OverdueTask, ReseedError};
+use millrace_runtime::broker::{Append, AppendError, BrokerError, Stored};
 
-use crate::adapters::stored_event;
-use crate::domain::{Lost, Notice, Silent, overdue, regressed};
+use crate::domain::{Findings, Notice, Silent, alarm, overdue};
 use crate::projection::Projector;
-use crate::status::{trouble, well};
-
-const PART: &str = "watchdog";
 
 /// Why something was not read or said this time.
 #[derive(Debug, thiserror::Error)]
@@ -22,141 +16,62 @@ pub(crate) enum ReadFailure {
     Broker(#[from] BrokerError),
     #[error(transparent)]
     Append(#[from] AppendError),
-}
-
-/// Looks for silent tasks and lost streams, now and then.
-pub(crate) struct Watchdog {
-    projector: Projector,
-}
-
-impl Watchdog {
-    pub(crate) fn new(projector: Projector) -> Self {
-        Self { projector }
-    }
-
-    /// Looks until `stop`.
-    pub(crate) async fn run(self, stop: CancellationToken) {
-        let mut times = interval(self.projector.options.sweep_every);
-        times.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        while stop.run_until_cancelled(times.tick()).await.is_some() {
-            match stop.run_until_cancelled(self.sweep()).await {
-                None => return,
-                Some(Ok(())) => well(&self.projector.status, PART),
-                Some(Err(error)) => trouble(&self.projector.status, PART, &error),
-            }
-        }
-    }
-
-    async fn sweep(&self) -> Result<(), ReadFailure> {
-        let projector = &self.projector;
-        for stream in projector.streams() {
-            projector.look_for_loss(&stream).await?;
-        }
-        let now = projector.clock.now();
-        if !projector.has_caught_up().await? {
-            tracing::debug!("the ledger is behind; silent tasks are looked for when it is not");
-            return Ok(());
-        }
-        for task in projector.ledger.active_overdue(now, projector.options.overdue_after).await? {
-            if let Some(notice) = overdue(&silent(task), now) {
-                projector.say(&notice).await?;
-            }
-        }
-        Ok(())
-    }
+    #[error(transparent)]
+    Reseed(#[from] ReseedError),
 }
 
 impl Projector {
-    /// Whether the ledger has all that the streams hold just now, or has it soon. Until then a task that seems
-    /// silent may only be unread.
-    async fn has_caught_up(&self) -> Result<bool, ReadFailure> {
-        let mut ends = Vec::new();
-        for stream in self.streams() {
-            ends.push((self.broker.stream_state(&stream).await?.last, stream));
+    /// Says what was found about a log, unless its last notice says it.
+    pub(crate) async fn say_of_log(&self, findings: &Findings) -> Result<(), ReadFailure> {
+        let last = self.last_said(findings.log.name()).await?;
+        let after = last.as_ref().map_or(0, |last| last.sequence);
+        let said = last.as_ref().and_then(|last| Envelope::decode(&last.payload).ok());
+        let Some(notice) = alarm(findings, said.as_ref(), after) else { return Ok(()) };
+        match findings.lost.first() {
+            Some(lost) => tracing::error!(stream = lost.stream, message = lost.message, "LEDGER_REGRESSED"),
+            None => tracing::warn!(
+                log = findings.log.name(),
+                differences = ?findings.differences,
+                "{}",
+                notice.event.name()
+            ),
         }
-        let mut status = self.status();
-        let reached = status.wait_for(|status| {
-            ends.iter().all(|(end, stream)| {
-                // A lost stream is not followed any more: its own notice has been given.
-                status.applied.get(stream).is_some_and(|applied| applied >= end)
-                    || *end == 0
-                    || status.regressed.contains(stream)
-            })
-        });
-        Ok(timeout(self.options.sweep_every, reached).await.is_ok_and(|reached| reached.is_ok()))
+        self.append(&notice, after).await
     }
 
-    /// Compares a stream with what the ledger remembers of it. A loss is said in the projector's log, and the
-    /// stream is not followed any more.
-    pub(crate) async fn look_for_loss(&self, stream: &str) -> Result<(), ReadFailure> {
-        // Before the stream's end is read, so that an event that is applied meanwhile is no loss.
-        let Some(applied) = self.ledger.applied().await?.get(stream).copied() else { return Ok(()) };
-        let last = self.broker.stream_state(stream).await?.last;
-        let message =
-            if last < applied { None } else { self.broker.get(stream, applied).await?.map(stored_event) };
-        let Some(found) = self.ledger.regression(stream, last, message.as_ref()).await? else {
-            return Ok(());
-        };
-        // The checkpoint may have moved past the end that was read before it.
-        if last >= applied && message.as_ref().is_none_or(|message| message.sequence != found.ledger_sequence)
-        {
-            return Ok(());
-        }
-        let lost = Lost {
-            stream: found.stream,
-            ledger_sequence: found.ledger_sequence,
-            stream_sequence: found.stream_sequence,
-            message: found.message,
-        };
-        self.lose(&lost).await
-    }
-
-    /// A message inside the stream is not there.
-    pub(crate) async fn hole(&self, stream: &str, expected: u64, found: u64) -> Result<(), ReadFailure> {
-        let last = self.broker.stream_state(stream).await?.last;
-        let lost = Lost {
-            stream: stream.to_owned(),
-            ledger_sequence: expected.saturating_sub(1),
-            stream_sequence: last,
-            message: format!("{stream} holds {found}, but nothing from {expected} on before it"),
-        };
-        self.lose(&lost).await
-    }
-
-    async fn lose(&self, lost: &Lost) -> Result<(), ReadFailure> {
-        let is_new = self.status.send_if_modified(|status| status.regressed.insert(lost.stream.clone()));
-        if is_new {
-            tracing::error!(stream = lost.stream, message = lost.message, "LEDGER_REGRESSED");
-        }
-        match regressed(lost) {
-            Some(notice) => self.say(&notice).await,
-            None => Ok(()),
-        }
-    }
-
-    /// Appends a notice to the projector's log, unless it stands there.
-    async fn say(&self, notice: &Notice) -> Result<(), ReadFailure> {
-        let partitions = self.options.partitions.max(1);
-        let stream = Log::Projector.stream(notice.key.partition(partitions));
-        let subject = Log::Projector.subject(&notice.key, partitions);
-        let last = self.broker.last(&stream, &subject).await?;
+    /// Says that a task is silent, unless that was said since its last event.
+    pub(crate) async fn say_overdue(&self, task: OverdueTask) -> Result<(), ReadFailure> {
+        let now = self.clock.now();
+        let OverdueTask { task, run, last_event, last_place, last_time } = task;
+        let silent = Silent { task, run, last_event, last_place, last_time };
+        let Some(notice) = overdue(&silent, now) else { return Ok(()) };
+        let last = self.last_said(notice.key.as_str()).await?;
         let said = last.as_ref().and_then(|last| Envelope::decode(&last.payload).ok());
         if said.is_some_and(|last| notice.is_said_by(&last)) {
             return Ok(());
         }
+        self.append(&notice, last.map_or(0, |last| last.sequence)).await
+    }
+
+    /// The last notice under a key.
+    pub(crate) async fn last_said(&self, key: &str) -> Result<Option<Stored>, ReadFailure> {
+        let Ok(key) = millrace_events::Key::new(key) else { return Ok(None) };
+        let partitions = self.options.partitions.max(1);
+        let stream = Log::Projector.stream(key.partition(partitions));
+        Ok(self.broker.last(&stream, &Log::Projector.subject(&key, partitions)).await?)
+    }
+
+    async fn append(&self, notice: &Notice, after: u64) -> Result<(), ReadFailure> {
+        let partitions = self.options.partitions.max(1);
+        let stream = Log::Projector.stream(notice.key.partition(partitions));
+        let subject = Log::Projector.subject(&notice.key, partitions);
         let payload = notice.envelope(self.clock.now()).encode();
-        let append = Append::new(stream, subject, payload)
-            .content_type(CONTENT_TYPE_PROTOBUF)
-            .expecting(last.map_or(0, |last| last.sequence));
+        let append =
+            Append::new(stream, subject, payload).content_type(CONTENT_TYPE_PROTOBUF).expecting(after);
         match self.broker.append(&append).await {
             // Somebody else said something; the next sweep sees what.
             Ok(_) | Err(AppendError::Conflict { .. }) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
-}
-
-fn silent(task: OverdueTask) -> Silent {
-    let OverdueTask { task, run, last_event, last_place, last_time } = task;
-    Silent { task, run, last_event, last_place, last_time }
 }

@@ -58,26 +58,32 @@ impl Follower {
     }
 
     async fn attempt(&mut self) -> Result<std::convert::Infallible, ReadFailure> {
-        self.projector.look_for_loss(&self.stream).await?;
+        if self.projector.look_at_end(&self.stream).await?.is_some() {
+            self.projector.leave_alone(&self.stream);
+        }
         self.wait_while_lost().await;
         self.catch_up().await?;
-        let consumer = match self.projector.broker.consumer(&self.stream, Service::Projector.durable()).await
-        {
-            Ok(consumer) => Some(consumer),
-            // Without its consumer the stream is looked at now and then.
-            Err(BrokerError::Missing { .. }) => None,
-            Err(error) => return Err(error.into()),
-        };
+        let mut consumer = self.attach().await?;
         loop {
             well(&self.projector.status, &self.stream);
             match &consumer {
                 Some(consumer) => self.listen(consumer.as_ref()).await?,
+                // Without its consumer the stream is looked at now and then, until there is one again.
                 None => {
                     sleep(self.projector.options.poll).await;
                     self.catch_up().await?;
+                    consumer = self.attach().await?;
                 }
             }
             self.wait_while_lost().await;
+        }
+    }
+
+    async fn attach(&self) -> Result<Option<Box<dyn Consumer>>, ReadFailure> {
+        match self.projector.broker.consumer(&self.stream, Service::Projector.durable()).await {
+            Ok(consumer) => Ok(Some(consumer)),
+            Err(BrokerError::Missing { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -93,6 +99,12 @@ impl Follower {
             if message.sequence == next {
                 next += 1;
                 contiguous.push(stored_event(message.clone()));
+            } else if message.sequence < next
+                && !self.projector.is_known(&stored_event(message.clone())).await?
+            {
+                // A stream that has lost its end grows again, with other events.
+                self.projector.leave_alone(&self.stream);
+                return Ok(());
             }
         }
         let last = messages.last().map_or(0, |delivery| delivery.message().sequence);
@@ -121,8 +133,10 @@ impl Follower {
         for event in &events {
             // A ledger that has nothing of the stream yet may begin behind an archived prefix.
             if event.sequence != expected && expected > 1 {
-                self.projector.hole(&self.stream, expected, event.sequence).await?;
+                self.projector.leave_alone(&self.stream);
                 self.wait_while_lost().await;
+                // It is another stream now: what was read is read again.
+                return Ok(());
             }
             expected = event.sequence + 1;
         }
@@ -155,7 +169,7 @@ impl Follower {
         let _status = reached.await;
     }
 
-    /// A stream that has lost events is left alone: a person must mend it.
+    /// A stream that has lost events is left alone until it is mended.
     async fn wait_while_lost(&self) {
         let mut status = self.projector.status();
         let _status = status.wait_for(|status| !status.regressed.contains(&self.stream)).await;

@@ -5,9 +5,11 @@ pub mod adapters;
 pub mod domain;
 mod effects;
 mod follower;
+mod loss;
 mod projection;
 mod service;
 mod status;
+mod watchdog;
 
 pub use projection::{Options, Projector, ProjectorError};
 pub use service::{check, run};

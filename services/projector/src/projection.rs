@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use millrace_events::Log;
 use millrace_ledger::{ApplyOutcome, CauseOrder, Entry, Ledger, LedgerError, Mark};
+use millrace_runtime::bootstrap::Declared;
 use millrace_runtime::broker::{Broker, BrokerError};
 use millrace_runtime::clock::Clock;
 use millrace_runtime::host::retry::Backoff;
@@ -15,9 +16,9 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::effects::Watchdog;
 use crate::follower::Follower;
 use crate::status::{Status, trouble, well};
+use crate::watchdog::Watchdog;
 
 /// First and longest pause before something that failed is tried again.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -41,8 +42,13 @@ pub struct Options {
     pub poll: Duration,
     /// How long an active task that waits for nobody may be silent.
     pub overdue_after: Duration,
-    /// How often silent tasks and lost streams are looked for.
+    /// How often the watchdog looks: for lost streams, a server that is not as declared, silent tasks. What it
+    /// has to say comes within three of these.
     pub sweep_every: Duration,
+    /// Events below the checkpoints that are compared with their streams at each look.
+    pub scan: usize,
+    /// What the server is compared with; empty: it is not.
+    pub declared: Declared,
 }
 
 impl Default for Options {
@@ -54,7 +60,9 @@ impl Default for Options {
             poll: Duration::from_secs(1),
             // DESIGN section 5.
             overdue_after: Duration::from_secs(90 * 60),
-            sweep_every: Duration::from_secs(30),
+            sweep_every: Duration::from_secs(15),
+            scan: 2_000,
+            declared: Declared::default(),
         }
     }
 }

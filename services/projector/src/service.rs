@@ -1,6 +1,7 @@
 //! The projector as the runtime starts it.
 
 use millrace_ledger::Ledger;
+use millrace_runtime::bootstrap::Declared;
 use millrace_runtime::service::{ServiceContext, ServiceError};
 use millrace_runtime::settings::{Settings, SettingsError};
 
@@ -28,6 +29,8 @@ pub async fn run(context: ServiceContext) -> Result<(), ServiceError> {
     let options = Options {
         partitions: settings.nats.partitions,
         overdue_after: settings.limits.overdue,
+        sweep_every: settings.limits.watchdog,
+        declared: Declared::of(&settings.installation()),
         ..Options::default()
     };
     let projector = Projector::new(context.broker.clone(), context.clock.clone(), ledger, options);
@@ -50,5 +53,10 @@ pub async fn run(context: ServiceContext) -> Result<(), ServiceError> {
 }
 
 fn reason(status: &Status) -> String {
-    if status.is_healthy() { "open".to_owned() } else { format!("{:?}", status.problems) }
+    if status.is_healthy() {
+        return "open".to_owned();
+    }
+    let problems = status.problems.iter().map(|(part, problem)| format!("{part}: {problem}"));
+    let lost = status.regressed.iter().map(|stream| format!("{stream} has lost events and is not followed"));
+    problems.chain(lost).collect::<Vec<_>>().join("; ")
 }

@@ -11,7 +11,7 @@ pub struct Status {
     pub started: bool,
     /// What each part that is in trouble says, by the part's name; empty: all is well.
     pub problems: BTreeMap<String, String>,
-    /// Streams that have lost events; they are not followed until that is mended and the projector restarted.
+    /// Streams that have lost events; they are not followed until the watchdog has seen them whole.
     pub regressed: BTreeSet<String>,
     /// Logged events that the ledger's guard refused since the start. An alarm.
     pub mismatches: u64,

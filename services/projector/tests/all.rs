@@ -3,6 +3,7 @@
 
 mod all {
     mod follows;
+    mod loss;
     mod notices;
     mod server;
     mod support;

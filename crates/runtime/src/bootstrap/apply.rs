@@ -69,6 +69,16 @@ pub async fn bootstrap(
     Ok(report)
 }
 
+/// Deletes a stream with all that it holds and all its consumers; nothing when there is no such stream.
+/// Needs the bootstrap identity. For a log that is about to be written anew from the ledger.
+pub async fn delete_stream(broker: &NatsBroker, stream: &str) -> Result<(), BootstrapError> {
+    if broker.stream_config(stream).await?.is_none() {
+        return Ok(());
+    }
+    let deleted = broker.api(&format!("STREAM.DELETE.{stream}"), &Value::Null).await?;
+    deleted.map(drop).map_err(|source| BootstrapError::Refused { object: stream.to_owned(), source })
+}
+
 enum Object<'a> {
     Stream(&'a StreamDeclaration),
     Consumer(&'a ConsumerDeclaration),

@@ -6,6 +6,8 @@ use serde_json::{Map, Value};
 
 use super::{ConsumerDeclaration, StreamDeclaration};
 
+/// The field of an object that is not there.
+const EXISTS: &str = "(exists)";
 /// Settings that weaken a stream and that we never ask for: they must be absent, or say this.
 const NEVER: [(&str, &str); 5] = [
     ("persist_mode", "default"),
@@ -31,6 +33,9 @@ pub struct Difference {
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { object, field, declared, found } = self;
+        if field == EXISTS {
+            return write!(f, "{object} does not exist");
+        }
         write!(f, "{object}: {field} is {found}, declared is {declared}")
     }
 }
@@ -38,7 +43,7 @@ impl fmt::Display for Difference {
 impl Difference {
     /// The object is not there at all.
     pub(crate) fn missing(object: String) -> Self {
-        Self { object, field: "(exists)".to_owned(), declared: "true".to_owned(), found: "false".to_owned() }
+        Self { object, field: EXISTS.to_owned(), declared: "true".to_owned(), found: "false".to_owned() }
     }
 }
 

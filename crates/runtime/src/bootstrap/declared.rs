@@ -87,6 +87,23 @@ impl Declared {
     }
 }
 
+/// The log under whose name it is reported when a stream is not as declared: its own; for deadlines, buckets
+/// and texts that of a service that cannot work without them.
+pub fn reported_under(stream: &str) -> Log {
+    let of_timers = || deciders().find(|service| service.timer_stream() == stream)?.own_log();
+    let of_bucket = || {
+        let buckets = [
+            (LEASE_BUCKET, Log::Worker),
+            (TARGET_BUCKET, Log::Deployer),
+            (QUEUE_BUCKET, Log::Dispatcher),
+            (SLOT_BUCKET, Log::Dispatcher),
+        ];
+        buckets.into_iter().find(|(name, _)| crate::bucket::stream(name) == stream).map(|(_, log)| log)
+    };
+    let of_texts = || (stream == BLOB_STREAM).then_some(Log::SpecRegistry);
+    Log::from_stream(stream).or_else(of_timers).or_else(of_bucket).or_else(of_texts).unwrap_or(Log::Projector)
+}
+
 /// The services that decide about tasks, and so have deadlines.
 pub(crate) fn deciders() -> impl Iterator<Item = Service> {
     Service::ALL.into_iter().filter(|service| !matches!(service, Service::Projector | Service::Query))
@@ -172,6 +189,24 @@ mod tests {
             for consumer in own.consumers {
                 assert!(own.streams.iter().any(|stream| stream.name == consumer.stream), "{consumer:?}");
             }
+        }
+    }
+
+    #[test]
+    fn every_stream_is_reported_under_a_log() {
+        let under: Vec<_> = Declared::of(&Installation::default())
+            .streams
+            .iter()
+            .map(|stream| (stream.name.clone(), reported_under(&stream.name)))
+            .filter(|(stream, _)| Log::from_stream(stream).is_none())
+            .collect();
+        for (stream, log) in [
+            ("MILLRACE_WORKER_TIMERS", Log::Worker),
+            ("MILLRACE_BLOBS", Log::SpecRegistry),
+            ("KV_MILLRACE_LEASES", Log::Worker),
+            ("KV_MILLRACE_HEALTH", Log::Projector),
+        ] {
+            assert!(under.contains(&(stream.to_owned(), log)), "{stream}: {under:?}");
         }
     }
 

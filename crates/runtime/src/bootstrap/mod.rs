@@ -8,9 +8,9 @@ mod compare;
 mod declaration;
 mod declared;
 
-pub use apply::{BootstrapError, OnDifference, Report, bootstrap};
+pub use apply::{BootstrapError, OnDifference, Report, bootstrap, delete_stream};
 pub use compare::Difference;
 pub(crate) use compare::{compare_consumer, compare_stream};
 pub use declaration::{ConsumerDeclaration, StreamDeclaration};
 pub(crate) use declared::deciders;
-pub use declared::{Declared, Installation};
+pub use declared::{Declared, Installation, reported_under};

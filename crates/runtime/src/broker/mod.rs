@@ -6,10 +6,13 @@
 pub(crate) mod subject;
 pub(crate) mod wire;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use millrace_decider::Timestamp;
+
+use crate::inspect::Inspect;
 
 /// Append, read and consume streams.
 #[async_trait]
@@ -45,6 +48,11 @@ pub trait Broker: Send + Sync + 'static {
 
     /// Whether the connection is up, for readiness.
     fn is_connected(&self) -> bool;
+
+    /// How the server is configured, where this broker can tell.
+    fn inspect(&self) -> Option<&dyn Inspect> {
+        None
+    }
 }
 
 /// A durable pull consumer.
@@ -86,7 +94,7 @@ pub struct Append {
     /// Deliver it later, on another subject of the same stream.
     pub schedule: Option<Schedule>,
     /// Further headers, such as `KV-Operation`.
-    pub headers: Vec<(&'static str, String)>,
+    pub headers: Vec<(Cow<'static, str>, String)>,
 }
 
 /// Delayed delivery inside one stream (NATS ADR-51).
@@ -119,6 +127,22 @@ impl Append {
     pub fn content_type(mut self, content_type: &'static str) -> Self {
         self.content_type = Some(content_type);
         self
+    /// `stored` once more, with the headers that it was sent with: for a log that has lost it. The check of
+    /// the expected sequence is part of them.
+    pub fn again(stored: &Stored) -> Self {
+        let mut append = Self::new(&stored.stream, &stored.subject, stored.payload.clone());
+        for (name, value) in &stored.headers {
+            match name.as_str() {
+                wire::EXPECTED_LAST if value.parse::<u64>().is_ok_and(|last| last.to_string() == *value) => {
+                    append.expected_last = value.parse().ok();
+                }
+                wire::MESSAGE_ID => append.message_id = Some(value.clone()),
+                _ => append.headers.push((Cow::Owned(name.clone()), value.clone())),
+            }
+        }
+        append
+    }
+
     }
 
     /// Only if `sequence` is the last on its subject.
@@ -274,6 +298,26 @@ mod tests {
     fn a_read_that_lacks_a_message_in_between_is_noticed() {
         let stored = |sequence: u64, expected: Option<u64>| Stored {
             stream: "S".to_owned(),
+    #[test]
+    fn what_is_written_again_has_the_same_headers() {
+        let sent = Append::new("S", "s", vec![1]).content_type("text/plain").expecting(7).with_id("id");
+        let mut headers = wire::headers(&sent);
+        headers.push(("ce-type".to_owned(), "x".to_owned()));
+        headers.push(("ce-type".to_owned(), "y".to_owned()));
+        headers.sort();
+        let stored = Stored {
+            stream: sent.stream.clone(),
+            subject: sent.subject.clone(),
+            sequence: 9,
+            time: Timestamp::default(),
+            headers: headers.clone(),
+            payload: sent.payload.clone(),
+        };
+        let again = Append::again(&stored);
+        assert_eq!((wire::headers(&again), again.expected_last), (headers, Some(7)));
+        assert_eq!((again.payload, again.subject), (sent.payload, sent.subject));
+    }
+
             subject: "s".to_owned(),
             sequence,
             time: Timestamp::default(),

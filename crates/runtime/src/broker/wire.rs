@@ -16,7 +16,7 @@ pub(crate) const SCHEDULE_TTL: &str = "Nats-Schedule-TTL";
 /// The headers of a message, sorted by name.
 pub(crate) fn headers(append: &Append) -> Vec<(String, String)> {
     let mut headers: Vec<(String, String)> =
-        append.headers.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        append.headers.iter().map(|(name, value)| (name.to_string(), value.clone())).collect();
     let mut add = |name: &str, value: String| headers.push((name.to_owned(), value));
     if let Some(content_type) = append.content_type {
         add(CONTENT_TYPE, content_type.to_owned());

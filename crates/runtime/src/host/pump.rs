@@ -10,6 +10,7 @@ use futures::FutureExt as _;
 use millrace_decider::Decider;
 use millrace_events::v1::Failure;
 use millrace_events::{Code, Log, Service};
+use millrace_rpc::HealthHandle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -144,6 +145,8 @@ pub struct Host<H: Hosted> {
     /// The grace period is over.
     pub(super) abandon: CancellationToken,
     lanes: Lanes,
+    /// Where it says that a consumer does not answer.
+    health: Option<HealthHandle>,
 }
 
 impl<H: Hosted> Host<H> {
@@ -165,7 +168,13 @@ impl<H: Hosted> Host<H> {
             stop,
             abandon: CancellationToken::new(),
             lanes: Lanes::default(),
+            health: None,
         }
+    }
+
+    /// Reports to `health` when one of its consumers does not answer, and when it does again.
+    pub fn reporting(self, health: HealthHandle) -> Self {
+        Self { health: Some(health), ..self }
     }
 
     /// Pulls and handles until it is stopped: then finishes what is in flight within the grace period and
@@ -250,11 +259,13 @@ impl<H: Hosted> Host<H> {
                 Ok(deliveries) => deliveries,
                 Err(error) => {
                     tracing::warn!(stream, %error, "cannot fetch; trying again");
+                    self.report(stream, Some(&error));
                     drop(permits);
                     self.clock.sleep(backoff.pause()).await;
                     continue;
                 }
             };
+            self.report(stream, None);
             if !deliveries.is_empty() {
                 backoff = self.backoff(Duration::from_millis(50), Duration::from_secs(2));
             }
@@ -338,6 +349,15 @@ impl<H: Hosted> Host<H> {
                     }
                 }
             }
+        }
+    }
+
+    /// A service that hears nothing from one of its streams is not ready. Its deleted consumer may be made
+    /// again while it runs.
+    fn report(&self, stream: &str, error: Option<&crate::broker::BrokerError>) {
+        if let Some(health) = &self.health {
+            let reason = error.map_or_else(|| "answers".to_owned(), ToString::to_string);
+            health.set_ready(format!("consumer of {stream}"), error.is_none(), reason);
         }
     }
 

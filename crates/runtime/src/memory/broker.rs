@@ -17,6 +17,7 @@ use crate::broker::{
     Append, AppendError, Appended, Broker, BrokerError, Consumer, Delivery, Stored, StreamState,
 };
 use crate::clock::Clock;
+use crate::inspect::Inspect;
 
 /// A broker in memory. Clones share everything, as connections to one server do. Whatever happens with
 /// time (redelivery, expiry, schedules) happens by its clock.
@@ -53,6 +54,12 @@ impl MemoryBroker {
         let changes = declared.streams.iter().map(|stream| (stream.name.clone(), Notify::new())).collect();
         let shared = Shared { clock, order, state: Mutex::new(state), changes };
         Self { shared: Arc::new(shared) }
+    }
+
+    /// Changes the server itself.
+    pub(super) fn administer(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.shared.lock());
+        self.shared.changes.values().for_each(Notify::notify_waiters);
     }
 
     /// Where every consumer stands.
@@ -130,6 +137,10 @@ impl Broker for MemoryBroker {
 
     fn is_connected(&self) -> bool {
         true
+    }
+
+    fn inspect(&self) -> Option<&dyn Inspect> {
+        Some(self)
     }
 }
 

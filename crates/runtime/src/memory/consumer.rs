@@ -24,6 +24,12 @@ impl MemoryConsumer {
         self.pending.iter().filter(|(_, again)| **again <= now).map(|(sequence, _)| *sequence).collect()
     }
 
+    /// Back to where it stood when `last` was the stream's last message.
+    pub(super) fn roll_back(&mut self, last: u64) {
+        self.next = self.next.min(last + 1);
+        self.pending.retain(|sequence, _| *sequence <= last);
+    }
+
     pub(super) fn has_room(&self) -> bool {
         self.pending.len() < self.declared.max_ack_pending as usize
     }

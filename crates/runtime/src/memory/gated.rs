@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::broker::{Append, AppendError, Appended, Broker, BrokerError, Consumer, Stored, StreamState};
+use crate::inspect::Inspect;
 
 /// Asks the gate before each call; a call that finds it shut ends as one that got no answer. The gate is
 /// given the stream that is asked.
@@ -73,5 +74,9 @@ impl<Gate: Fn(&str) -> bool + Send + Sync + 'static> Broker for GatedBroker<Gate
 
     fn is_connected(&self) -> bool {
         self.inner.is_connected()
+    }
+
+    fn inspect(&self) -> Option<&dyn Inspect> {
+        self.inner.inspect()
     }
 }

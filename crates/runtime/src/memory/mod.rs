@@ -1,6 +1,7 @@
 //! The seams in memory: a broker, a clock that only moves when told to, and ids from a seed. For tests and
 //! simulations; deterministic, and held to the same conformance suite as the real broker.
 
+mod administer;
 mod broker;
 mod clock;
 mod consumer;

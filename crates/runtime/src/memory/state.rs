@@ -40,6 +40,15 @@ impl State {
         }
     }
 
+    /// The stream, for whoever administers the server.
+    pub(super) fn stream_mut(&mut self, name: &str) -> Option<&mut MemoryStream> {
+        self.streams.get_mut(name)
+    }
+
+    pub(super) fn delete_stream(&mut self, name: &str) {
+        self.streams.remove(name);
+    }
+
     /// The stream, as of now.
     pub(super) fn stream(&mut self, name: &str, now: Timestamp) -> Result<&mut MemoryStream, BrokerError> {
         let stream = self.streams.get_mut(name);

@@ -158,6 +158,32 @@ impl MemoryStream {
         }
     }
 
+    /// Forgets every message behind `last`, and that there were any.
+    pub(super) fn roll_back(&mut self, last: u64) {
+        let lost: Vec<u64> = self.messages.range(last + 1..).map(|(sequence, _)| *sequence).collect();
+        for sequence in lost {
+            self.remove(sequence);
+        }
+        self.last = self.last.min(last);
+        self.ids.retain(|_, sequence| *sequence <= last);
+        self.ids_by_age.retain(|(_, id)| self.ids.contains_key(id));
+        for consumer in self.consumers.values_mut() {
+            consumer.roll_back(last);
+        }
+    }
+
+    /// Gives a message other bytes, or takes it away.
+    pub(super) fn tamper(&mut self, sequence: u64, payload: Option<Vec<u8>>) {
+        match payload {
+            None => drop(self.remove(sequence)),
+            Some(payload) => {
+                if let Some(message) = self.messages.get_mut(&sequence) {
+                    message.stored.payload = payload;
+                }
+            }
+        }
+    }
+
     /// Does what time has brought: forgets ids, expires messages, fires schedules.
     pub(super) fn settle(&mut self, now: Timestamp) {
         let window = self.declared.duplicate_window;

@@ -44,7 +44,7 @@ impl ApiError {
 
 impl NatsBroker {
     /// Asks `$JS.API.<verb>`. The inner result is the server's answer, the outer one the way to it.
-    pub(crate) async fn api(&self, verb: &str, body: &Value) -> Result<Result<Value, ApiError>, BrokerError> {
+    pub async fn api(&self, verb: &str, body: &Value) -> Result<Result<Value, ApiError>, BrokerError> {
         let subject = format!("$JS.API.{verb}");
         let payload = if body.is_null() { Bytes::new() } else { Bytes::from(body.to_string()) };
         let answer =

@@ -18,6 +18,7 @@ use super::message::{RawMessage, from_direct};
 use crate::broker::{
     Append, AppendError, Appended, Broker, BrokerError, Consumer, Stored, StreamState, wire,
 };
+use crate::inspect::Inspect;
 
 /// Messages and bytes that one direct read asks for at a time: enough to be quick, little enough to hold.
 const PAGE_MESSAGES: usize = 500;
@@ -112,6 +113,10 @@ impl Broker for NatsBroker {
 
     fn is_connected(&self) -> bool {
         self.client.connection_state() == async_nats::connection::State::Connected
+    }
+
+    fn inspect(&self) -> Option<&dyn Inspect> {
+        Some(self)
     }
 }
 

@@ -22,12 +22,11 @@ pub fn grants(identity: Identity, installation: &Installation) -> Grants {
         Identity::Service(service) => service_grants(service, installation),
         Identity::Bootstrap => bootstrap_grants(),
         Identity::Producer => (0..installation.partitions).map(|p| Log::Intake.subjects(p)).collect(),
-        Identity::Auditor => {
-            let mut publish = BTreeSet::new();
+        Identity::Auditor => read_all_grants(installation),
+        Identity::Restorer => {
+            let mut publish = read_all_grants(installation);
             for partition in 0..installation.partitions {
-                for log in Log::ALL {
-                    publish.extend(read_grants(&log.stream(partition)));
-                }
+                publish.extend(Log::ALL.map(|log| log.subjects(partition)));
             }
             publish
         }
@@ -50,7 +49,25 @@ fn service_grants(service: Service, installation: &Installation) -> BTreeSet<Str
         // Newer servers put the domain and a hash of the account before the stream.
         publish.insert(format!("$JS.ACK.*.*.{stream}.{durable}.>"));
     }
+    if service == Service::Projector {
+        publish.extend(watch_grants(installation));
+    }
     publish
+}
+
+/// The watchdog looks at how everything is configured, and at nothing that it holds.
+fn watch_grants(installation: &Installation) -> BTreeSet<String> {
+    let Declared { streams, consumers } = Declared::of(installation);
+    let consumers = consumers.into_iter().map(|consumer| {
+        let (stream, durable) = (consumer.stream, consumer.durable);
+        format!("$JS.API.CONSUMER.INFO.{stream}.{durable}")
+    });
+    streams.iter().map(|stream| inspect_grant(&stream.name)).chain(consumers).collect()
+}
+
+fn read_all_grants(installation: &Installation) -> BTreeSet<String> {
+    let streams = (0..installation.partitions).flat_map(|one| Log::ALL.map(|log| log.stream(one)));
+    streams.flat_map(|stream| read_grants(&stream)).collect()
 }
 
 /// Create, update, delete and look at; neither purge nor delete messages, nor read them.
@@ -105,6 +122,7 @@ mod tests {
                 let allowed = match identity {
                     Identity::Service(service) => log == Log::DeadLetter || service.writes().contains(&log),
                     Identity::Producer => log == Log::Intake,
+                    Identity::Restorer => true,
                     Identity::Bootstrap | Identity::Auditor => false,
                 };
                 let subject = log.subject(&key, 1);
@@ -129,6 +147,34 @@ mod tests {
                 }
                 let consumer = format!("$JS.API.CONSUMER.CREATE.{stream}.mine");
                 assert_eq!(may_publish(identity, &consumer), is_bootstrap, "{identity}: {consumer}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_projector_looks_at_every_configuration_and_nobody_else_does() {
+        let declared = Declared::of(&Installation::default());
+        let looks_at_all = |identity: Identity| {
+            let streams = declared.streams.iter().map(|stream| inspect_grant(&stream.name));
+            let consumers = declared.consumers.iter().map(|consumer| {
+                format!("$JS.API.CONSUMER.INFO.{}.{}", consumer.stream, consumer.durable)
+            });
+            streams.chain(consumers).all(|subject| may_publish(identity, &subject))
+        };
+        for identity in Identity::all() {
+            let expected =
+                matches!(identity, Identity::Bootstrap | Identity::Service(Service::Projector));
+            assert_eq!(looks_at_all(identity), expected, "{identity}");
+        }
+    }
+
+    #[test]
+    fn the_restorer_writes_logs_and_nothing_else() {
+        for stream in Declared::of(&Installation::default()).streams {
+            let is_log = Log::from_stream(&stream.name).is_some();
+            for pattern in stream.subjects {
+                let subject = pattern.replace('>', "x");
+                assert_eq!(may_publish(Identity::Restorer, &subject), is_log, "{subject}");
             }
         }
     }

@@ -15,12 +15,15 @@ pub enum Identity {
     Producer,
     /// A person or program that looks: reads all logs and writes nothing.
     Auditor,
+    /// Writes events back into logs that have lost them, from the ledger: publishes to every log and reads
+    /// all. Used by `millrace ledger reseed` alone.
+    Restorer,
 }
 
 impl Identity {
     /// All, in the order in which they are rendered.
     pub fn all() -> impl Iterator<Item = Self> {
-        let others = [Self::Bootstrap, Self::Producer, Self::Auditor];
+        let others = [Self::Bootstrap, Self::Producer, Self::Auditor, Self::Restorer];
         Service::ALL.into_iter().map(Self::Service).chain(others)
     }
 
@@ -31,6 +34,7 @@ impl Identity {
             Self::Bootstrap => "bootstrap",
             Self::Producer => "producer",
             Self::Auditor => "auditor",
+            Self::Restorer => "restorer",
         }
     }
 

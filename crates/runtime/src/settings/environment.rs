@@ -58,6 +58,7 @@ pub const ENVIRONMENT: &[Variable] = &[
     text("MILLRACE_LIMITS_VALIDATION", "limits.validation"),
     text("MILLRACE_LIMITS_DEPLOYMENT", "limits.deployment"),
     text("MILLRACE_LIMITS_SPEC_SYNC", "limits.spec_sync"),
+    text("MILLRACE_LIMITS_WATCHDOG", "limits.watchdog"),
     text("MILLRACE_LIMITS_OVERDUE", "limits.overdue"),
     text("MILLRACE_LIMITS_GRACE", "limits.grace"),
     text("MILLRACE_WORKER_ID", "worker.id"),

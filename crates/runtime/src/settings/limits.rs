@@ -49,6 +49,10 @@ pub struct Limits {
     /// Silence of an active task that waits for nobody.
     #[serde(with = "duration")]
     pub overdue: Duration,
+    /// How often the projector looks for streams that have lost events, for a server that is not as declared
+    /// and for silent tasks. At most 15 s, so that every alarm comes within a minute.
+    #[serde(with = "duration")]
+    pub watchdog: Duration,
     /// What is in flight at a stop may take this long.
     #[serde(with = "duration")]
     pub grace: Duration,
@@ -72,6 +76,7 @@ impl Default for Limits {
             deployment: seconds(10 * 60),
             spec_sync: seconds(20),
             overdue: seconds(90 * 60),
+            watchdog: seconds(15),
             grace: seconds(10),
         }
     }
@@ -89,6 +94,9 @@ impl Limits {
         }
         if self.lease < Duration::from_secs(1) {
             problems.push("limits.lease must be at least 1s".to_owned());
+        }
+        if self.watchdog.is_zero() || self.watchdog > Duration::from_secs(15) {
+            problems.push("limits.watchdog must be more than 0 and at most 15s".to_owned());
         }
         for (name, count) in [("dispatch_attempts", self.dispatch_attempts), ("attempts", self.attempts)] {
             if count == 0 || count > 100 {

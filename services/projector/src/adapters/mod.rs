@@ -2,4 +2,4 @@
 
 mod logs;
 
-pub use logs::{BrokerReader, stored_event};
+pub use logs::{BrokerReader, BrokerWriter, stored_event};

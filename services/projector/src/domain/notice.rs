@@ -1,8 +1,8 @@
-//! Notices: a task has fallen silent, a stream has lost events.
+//! Notices: what the projector says in its own log, such as that a task has fallen silent.
 
 use millrace_decider::{Cause, Timestamp};
-use millrace_events::v1::{Failure, LedgerRegressed, OverdueNoticed};
-use millrace_events::{Code, Envelope, Event, Key, Log, Service, event_id};
+use millrace_events::v1::OverdueNoticed;
+use millrace_events::{Envelope, Event, Key, Service, event_id};
 
 /// An active task that waits for nobody, and its last event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,19 +19,6 @@ pub struct Silent {
     pub last_time: Timestamp,
 }
 
-/// A stream that is behind the ledger, or is not what the ledger remembers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lost {
-    /// The stream.
-    pub stream: String,
-    /// How far the ledger has it, and where it ends.
-    pub ledger_sequence: u64,
-    /// See `ledger_sequence`.
-    pub stream_sequence: u64,
-    /// What is wrong, in a sentence.
-    pub message: String,
-}
-
 /// Something that the projector's own log is to say.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Notice {
@@ -39,9 +26,9 @@ pub struct Notice {
     pub key: Key,
     /// The event.
     pub event: Event,
-    id: String,
-    cause: Option<Cause>,
-    run: u32,
+    pub(super) id: String,
+    pub(super) cause: Option<Cause>,
+    pub(super) run: u32,
 }
 
 /// The notice that a silent task is owed. `None`: it cannot be named.
@@ -57,28 +44,6 @@ pub fn overdue(silent: &Silent, now: Timestamp) -> Option<Notice> {
         id: name(&silent.last_place, "OverdueNoticed"),
         cause: Some(silent.last_place.clone()),
         run: silent.run,
-        event: event.into(),
-    })
-}
-
-/// The notice that a lost stream is owed. `None`: it is no stream of a log.
-pub fn regressed(lost: &Lost) -> Option<Notice> {
-    let log = Log::from_stream(&lost.stream)?;
-    let failure = Failure::new(Code::LedgerRegressed, &lost.message)
-        .from_source(Service::Projector.name())
-        .with("stream", &lost.stream);
-    let event = LedgerRegressed {
-        log: log.name().to_owned(),
-        ledger_sequence: lost.ledger_sequence,
-        stream_sequence: lost.stream_sequence,
-        failure: Some(failure),
-    };
-    Some(Notice {
-        key: Key::new(log.name()).ok()?,
-        id: name(&Cause::new(&lost.stream, lost.ledger_sequence), "LedgerRegressed"),
-        // The message that would be the cause is the one that was lost.
-        cause: None,
-        run: 0,
         event: event.into(),
     })
 }
@@ -99,7 +64,7 @@ impl Notice {
     }
 }
 
-/// One silence and one loss have one id, however often they are noticed.
+/// One silence has one id, however often it is noticed.
 fn name(place: &Cause, purpose: &str) -> String {
     event_id(place, Service::Projector.name(), purpose, 0).to_string()
 }
@@ -128,19 +93,5 @@ mod tests {
         assert!(overdue(&silent, Timestamp::from_millis(90_000)).unwrap().is_said_by(&said));
         let later = Silent { last_place: Cause::new("MILLRACE_DISPATCHER_0", 9), ..silent };
         assert!(!overdue(&later, Timestamp::from_millis(90_000)).unwrap().is_said_by(&said));
-    }
-
-    #[test]
-    fn a_loss_is_named_after_its_log() {
-        let lost = Lost {
-            stream: "MILLRACE_SPEC_REGISTRY_0".to_owned(),
-            ledger_sequence: 9,
-            stream_sequence: 4,
-            message: "it ends at 4".to_owned(),
-        };
-        let notice = regressed(&lost).unwrap();
-        assert_eq!(notice.key.as_str(), "spec-registry");
-        assert!(notice.is_said_by(&notice.envelope(Timestamp::default())));
-        assert_eq!(regressed(&Lost { stream: "OTHER".to_owned(), ..lost }), None);
     }
 }

@@ -22,6 +22,7 @@ pub(crate) struct World {
     pub(crate) broker: MemoryBroker,
     pub(crate) ledger: Ledger,
     pub(crate) clock: Arc<dyn Clock>,
+    declared: Declared,
     _folder: tempfile::TempDir,
 }
 
@@ -44,14 +45,14 @@ impl World {
         let ledger = Ledger::open(&url).await.unwrap();
         ledger.migrate().await.unwrap();
         let declared = Declared::of(&Installation::default());
-        Self { broker: MemoryBroker::new(of_broker, &declared), ledger, clock, _folder: folder }
+        Self { broker: MemoryBroker::new(of_broker, &declared), ledger, clock, declared, _folder: folder }
     }
 
     /// A broker that has lost its consumers: their streams are there, nobody rings.
     pub(crate) async fn without_consumers() -> Self {
         let clock: Arc<dyn Clock> = Arc::new(System);
         let declared = Declared { consumers: Vec::new(), ..Declared::of(&Installation::default()) };
-        Self { broker: MemoryBroker::new(clock, &declared), ..Self::new().await }
+        Self { broker: MemoryBroker::new(clock, &declared), declared, ..Self::new().await }
     }
 
     pub(crate) fn start(&self) -> Running {
@@ -62,6 +63,7 @@ impl World {
         let options = Options {
             poll: Duration::from_millis(50),
             sweep_every: Duration::from_millis(20),
+            declared: self.declared.clone(),
             ..Options::default()
         };
         let projector = Projector::new(broker, self.clock.clone(), self.ledger.clone(), options);
