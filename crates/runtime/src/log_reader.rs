@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use millrace_decider::Timestamp;
-use millrace_events::{Envelope, Event, Key, Log};
+use millrace_events::{Envelope, Event, Key, Log, key_in_subject, read_message};
 
-use crate::broker::{Broker, BrokerError, follows};
+use crate::broker::{Broker, BrokerError, Stored, follows};
 
 /// Messages read at once.
 const BATCH: usize = 256;
@@ -48,7 +48,7 @@ impl LogReader {
             for stored in batch.iter().filter(|stored| stored.sequence < newest.sequence) {
                 follows(stored, seen)?;
                 seen = stored.sequence;
-                events.extend(read(stored));
+                events.extend(logged(log, stored));
             }
             if last >= newest.sequence || batch.len() < BATCH {
                 break;
@@ -56,13 +56,50 @@ impl LogReader {
             from = last + 1;
         }
         follows(&newest, seen)?;
-        events.extend(read(&newest));
+        events.extend(logged(log, &newest));
         Ok(events)
     }
 }
 
-fn read(stored: &crate::broker::Stored) -> Option<LoggedEvent> {
-    let envelope = Envelope::decode(&stored.payload).ok()?;
+/// A message of a log as everybody who folds it must read it: what stands under another key than its own, or
+/// in the log of another, is poison and says nothing. What this version does not know says nothing either.
+pub(crate) fn read(log: Log, stored: &Stored) -> Option<(Envelope, Event)> {
+    let envelope = read_message(log, |name| stored.header(name), &stored.payload, stored.time).ok()?;
+    key_in_subject(log, &stored.subject, &envelope).ok()?;
     let event = envelope.event().ok()??;
+    (event.log() == log).then_some((envelope, event))
+}
+
+fn logged(log: Log, stored: &Stored) -> Option<LoggedEvent> {
+    let (envelope, event) = read(log, stored)?;
     Some(LoggedEvent { event, sequence: stored.sequence, time: envelope.time })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+mod tests {
+    use millrace_events::v1::{TaskCompleted, TaskScheduled};
+
+    use super::*;
+
+    /// F18: found by a campaign: a misplaced event was believed by those who ask a log.
+    #[test]
+    fn what_stands_in_the_wrong_place_says_nothing() {
+        let (task, other) = (Key::new("VTID-00001").unwrap(), Key::new("VTID-00002").unwrap());
+        let stored = |log: Log, about: &Key, event: Event| Stored {
+            stream: log.stream(0),
+            subject: log.subject(&task, 1),
+            sequence: 1,
+            time: Timestamp::default(),
+            headers: Vec::new(),
+            payload: Envelope::new("1", "/x", about.clone(), Timestamp::default(), &event).encode(),
+        };
+        let scheduled = || Event::from(TaskScheduled::default());
+        let right = stored(Log::Dispatcher, &task, scheduled());
+        assert!(read(Log::Dispatcher, &right).is_some());
+        let of_another_task = stored(Log::Dispatcher, &other, scheduled());
+        assert!(read(Log::Dispatcher, &of_another_task).is_none());
+        let of_another_log = stored(Log::Worker, &task, TaskCompleted::default().into());
+        assert!(read(Log::Worker, &of_another_log).is_none());
+    }
 }

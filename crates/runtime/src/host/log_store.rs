@@ -11,6 +11,7 @@ use tracing::Instrument as _;
 use super::spans;
 use super::state_cache::Cached;
 use crate::broker::{Append, AppendError, Broker, BrokerError, Stored, follows};
+use crate::log_reader;
 
 /// Messages read at once when a state is loaded.
 const READ_BATCH: usize = 256;
@@ -139,8 +140,7 @@ fn apply<D>(decider: &D, state: &mut D::State, stored: &Stored)
 where
     D: Decider<Event: LogEvent>,
 {
-    let Ok(envelope) = Envelope::decode(&stored.payload) else { return };
-    let Ok(Some(event)) = envelope.event() else { return };
+    let Some((envelope, event)) = log_reader::read(D::Event::LOG, stored) else { return };
     let Some(event) = D::Event::from_event(event) else { return };
     let cause: Option<&Cause> = envelope.cause.as_ref();
     decider.evolve(state, &Recorded { event: &event, sequence: stored.sequence, time: envelope.time, cause });
