@@ -17,12 +17,16 @@ use crate::invariants::{Damage, Evidence, Expected, Violation, check};
 use crate::journal::Journal;
 use crate::monitor::{self, Lag};
 use crate::producer::Producer;
+use crate::proxy::Proxy;
 use crate::repository::{Plan, spec};
 
 /// Settings for machines that fail all the time: what is lost is tried again for as long as it takes, and
 /// soon, so that a test need not wait for it.
 const PATIENT: &str = "[limits]\nlease = \"3s\"\nlease_renewal = \"1s\"\nacknowledge = \"6s\"\nattempts = 50\n\
     dispatch_attempts = 50\ndispatch_backoff = \"200ms\"\n[worker]\nslots = 4\n";
+
+/// The exit code of a service that finds no NATS when it starts.
+const NO_CONNECTION: i32 = 4;
 
 /// What a task is meant to show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +65,8 @@ pub struct Campaign {
     seed: u64,
     faults: BTreeMap<&'static str, u32>,
     foreign: BTreeSet<(Log, u64)>,
+    /// The lines between the processes and NATS, where they can be disturbed.
+    pub(crate) lines: BTreeMap<String, Proxy>,
     started: Instant,
     ends: Ends,
 }
@@ -93,6 +99,7 @@ impl Campaign {
             seed,
             faults: BTreeMap::new(),
             foreign: BTreeSet::new(),
+            lines: BTreeMap::new(),
             started: Instant::now(),
             ends,
         }
@@ -166,6 +173,23 @@ impl Campaign {
         })
     }
 
+    /// Hands in one spec with this plan, and returns when it is acknowledged. The task.
+    pub async fn hand_in(&mut self, repository: usize, work: Work, plan: &Plan) -> String {
+        let id = format!("{:05}", 1_000 + self.submitted.len());
+        let task = format!("VTID-{id}");
+        self.hand_in_text(repository, &format!("docs/specs/{id}-x.md"), &spec(&task, plan)).await;
+        self.submitted.push(Submitted { task: task.clone(), repository, work });
+        task
+    }
+
+    /// Hands in a text, of which nothing is expected yet.
+    pub async fn hand_in_text(&self, repository: usize, path: &str, text: &str) {
+        let broker = self.cluster.connect(Identity::Producer).await;
+        let producer = Producer::new("producer-2", broker, self.journal.clone());
+        let repository = &self.cluster.repositories[repository].name;
+        producer.submit(repository, path, text, Duration::from_secs(60)).await;
+    }
+
     /// Tasks whose last run has not ended, by what the dispatcher's log says; and asks for the second run of
     /// those that are to have one.
     pub async fn open(&mut self) -> BTreeSet<String> {
@@ -189,11 +213,26 @@ impl Campaign {
         open
     }
 
+    /// Starts again what has ended by itself. That may be for want of NATS at the start, and for nothing else.
+    pub fn tend(&mut self) {
+        for (name, code) in self.cluster.tend() {
+            let log = self.cluster.log_of(&name);
+            let last: Vec<&str> = log.lines().rev().take(10).collect();
+            assert_eq!(
+                code,
+                Some(NO_CONNECTION),
+                "{} SEED={}: {name} ended: {last:#?}",
+                self.name,
+                self.seed
+            );
+        }
+    }
+
     /// Waits until every run has ended. What does not is explained.
     pub async fn all_ended(&mut self, within: Duration) {
         let deadline = Instant::now() + within;
         loop {
-            self.cluster.tend();
+            self.tend();
             let open = self.open().await;
             if open.is_empty() {
                 return;
@@ -250,7 +289,7 @@ impl Campaign {
     async fn at_rest(&mut self, within: Duration) {
         let deadline = Instant::now() + within;
         loop {
-            self.cluster.tend();
+            self.tend();
             let waiting: Vec<Lag> = match self.cluster.nats.monitor().and_then(monitor::consumers) {
                 Some(all) => all.into_iter().filter(|lag| !lag.is_zero()).collect(),
                 None => Vec::new(),

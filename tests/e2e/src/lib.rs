@@ -13,19 +13,25 @@
 mod campaign;
 mod cluster;
 mod dice;
+mod foreign;
 pub mod invariants;
 mod journal;
 pub mod leftovers;
 pub mod monitor;
 mod process;
 mod producer;
+mod proxy;
 pub mod receiving;
 mod repository;
+mod storm;
 
 pub use campaign::{Campaign, Submitted, Work};
 pub use cluster::{Cluster, Options};
 pub use dice::Dice;
+pub use foreign::writer;
 pub use journal::{Entry, Journal, Kind};
 pub use process::{is_running, millrace};
 pub use producer::Producer;
+pub use proxy::{Line, Proxy};
 pub use repository::{Plan, Repository, spec};
+pub use storm::{Fault, Storm};

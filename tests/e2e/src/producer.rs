@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_decider::Timestamp;
 use millrace_events::v1::SpecSource;
 use millrace_runtime::blobs::digest_of;
 use millrace_runtime::broker::{AppendError, Broker};
+use millrace_runtime::clock::{Clock as _, System};
 use millrace_runtime::nats::NatsBroker;
 use millrace_spec_registry::intake::{Document, HandIn, append, submission};
 use tokio::time::{Instant, sleep};
@@ -42,9 +42,7 @@ impl Producer {
             spec: Document::Inline(text.as_bytes().to_vec()),
             plan: None,
         };
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-        let time = Timestamp::from_micros(i64::try_from(now.as_micros()).unwrap());
-        let (key, envelope) = submission(hand_in, time).expect("a submission");
+        let (key, envelope) = submission(hand_in, System.now()).expect("a submission");
         let message = append(&key, &envelope, 1).expecting(0);
         let value = digest_of(&message.payload);
         let deadline = Instant::now() + within;

@@ -102,10 +102,10 @@ impl Evidence {
         self.logs.get(&log).map_or(&[], Vec::as_slice)
     }
 
-    /// The events of a log that this version knows, with their places.
+    /// The events of a log that this version knows, with their places; without those that are foreign.
     pub fn events(&self, log: Log) -> impl Iterator<Item = (u64, &Event)> {
-        let with_event = |message: &'_ Message| message.event.is_some();
-        let messages = self.log(log).iter().filter(move |message| with_event(message));
+        let own = move |message: &&Message| !self.foreign.contains(&(log, message.stored.sequence));
+        let messages = self.log(log).iter().filter(own);
         messages.filter_map(|message| Some((message.stored.sequence, message.event.as_ref()?)))
     }
 

@@ -197,7 +197,8 @@ fn twice_recorded(evidence: &Evidence) -> Vec<Violation> {
     for (sequence, event) in evidence.events(Log::Deployer) {
         let (Event::Deployer(found), Some(task)) = (event, event.task_ref()) else { continue };
         let TaskRef { task, run, attempt, .. } = task.clone();
-        if matches!(found, DeployerEvent::StageStopped(_)) {
+        // A merge may fail once more when the base has moved again since the checks ran again.
+        if matches!(found, DeployerEvent::StageStopped(_) | DeployerEvent::MergeFailed(_)) {
             continue;
         }
         if let Some(first) = seen.insert((task.clone(), run, attempt, event.name()), sequence) {
