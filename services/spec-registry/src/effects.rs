@@ -17,7 +17,7 @@ use crate::repositories::{Repositories, Source};
 use crate::search::{Search, search};
 
 /// The registry as the runtime hosts it.
-pub(crate) struct RegistryService {
+pub struct RegistryService {
     decider: Registry,
     repositories: Repositories,
     reader: Reader,
@@ -27,7 +27,7 @@ pub(crate) struct RegistryService {
 
 impl RegistryService {
     /// Of these repositories.
-    pub(crate) fn new(context: &ServiceContext, repositories: Repositories) -> Self {
+    pub fn new(context: &ServiceContext, repositories: Repositories) -> Self {
         Self {
             decider: Registry { repositories: repositories.ids() },
             reader: Reader::new(context.blobs.clone(), context.clock.clone()),

@@ -7,7 +7,7 @@ pub mod adapters;
 mod allocation;
 pub mod config;
 pub mod domain;
-mod effects;
+pub mod effects;
 pub mod intake;
 mod patience;
 pub mod ports;
