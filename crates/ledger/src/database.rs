@@ -9,7 +9,9 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
 };
-use sqlx::{AssertSqlSafe, Column as _, Postgres, Row as _, Sqlite, SqlitePool, Transaction};
+use sqlx::{
+    AssertSqlSafe, Column as _, Connection as _, Postgres, Row as _, Sqlite, SqlitePool, Transaction,
+};
 
 use crate::LedgerError;
 use crate::fold::Value;
@@ -225,7 +227,15 @@ async fn open_sqlite(url: &str) -> Result<Database, LedgerError> {
         .busy_timeout(ACQUIRE_TIMEOUT);
     let pool =
         SqlitePoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT).idle_timeout(None).max_lifetime(None);
-    let writer = pool.clone().max_connections(1).connect_with(options.clone()).await.map_err(failed())?;
+    // A full disk makes SQLite roll back by itself, and sqlx then counts on a transaction that is not there:
+    // such a connection would refuse to begin another one for ever. It is replaced.
+    let writer = pool
+        .clone()
+        .max_connections(1)
+        .before_acquire(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
+        .connect_with(options.clone())
+        .await
+        .map_err(failed())?;
     // `query_only`, not a read-only file: a reader of a WAL must be able to touch its shared memory.
     let readers = pool
         .max_connections(READERS)
