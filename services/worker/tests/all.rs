@@ -15,5 +15,7 @@ mod leases;
 mod outage;
 #[path = "all/refusals.rs"]
 mod refusals;
+#[path = "all/retries.rs"]
+mod retries;
 #[path = "all/support.rs"]
 mod support;

@@ -38,7 +38,8 @@ enum Forge {
     Broken,
 }
 
-struct ScriptedForge(Mutex<Forge>);
+/// Its script, and how often it was asked.
+struct ScriptedForge(Mutex<Forge>, AtomicUsize);
 
 #[async_trait]
 impl PullRequests for ScriptedForge {
@@ -48,6 +49,7 @@ impl PullRequests for ScriptedForge {
         _number: u64,
         _base_commit: &str,
     ) -> Result<Option<Shown>, LookError> {
+        self.1.fetch_add(1, Ordering::SeqCst);
         let script = self.0.lock().unwrap().clone();
         let failed = |is_transient| Err(LookError { message: "no".to_owned(), is_transient, source: None });
         match script {
@@ -64,7 +66,7 @@ struct Stage {
     clock: Arc<dyn Clock>,
     manual: Option<Arc<ManualClock>>,
     forge: Arc<ScriptedForge>,
-    _running: JoinSet<Result<(), HostError>>,
+    running: JoinSet<Result<(), HostError>>,
 }
 
 impl Stage {
@@ -80,19 +82,29 @@ impl Stage {
     fn with(clock: Arc<dyn Clock>, manual: Option<Arc<ManualClock>>) -> Self {
         let broker = Arc::new(MemoryBroker::new(clock.clone(), &Declared::of(&Installation::default())));
         let shown = Shown { open: true, merged: false, head: "head".to_owned(), redefines_checks: false };
-        let forge = Arc::new(ScriptedForge(Mutex::new(Forge::Shows(Some(shown)))));
-        let world = Self::world(forge.clone(), broker.clone(), clock.clone());
+        let forge = Arc::new(ScriptedForge(Mutex::new(Forge::Shows(Some(shown))), AtomicUsize::new(0)));
+        let mut stage = Self { broker, clock, manual, forge, running: JoinSet::new() };
+        stage.start();
+        stage
+    }
+
+    /// A validator on the same logs.
+    fn start(&mut self) {
+        let world = Self::world(self.forge.clone(), self.broker.clone(), self.clock.clone());
         let decider = Validator { checks_wait: Duration::from_secs(3600) };
         let host = Host::new(
             ValidatorService::new(decider, world),
-            broker.clone(),
-            clock.clone(),
+            self.broker.clone(),
+            self.clock.clone(),
             HostOptions { effect_backoff: Duration::from_millis(10), ..HostOptions::default() },
             CancellationToken::new(),
         );
-        let mut running = JoinSet::new();
-        running.spawn(host.run());
-        Self { broker, clock, manual, forge, _running: running }
+        self.running.spawn(host.run());
+    }
+
+    /// It dies wherever it is.
+    async fn kill(&mut self) {
+        self.running.shutdown().await;
     }
 
     /// What the validator reaches, over any broker.
@@ -392,4 +404,40 @@ async fn an_outage_of_nats_is_no_verdict() {
     let Input::Failed { failure, .. } = input else { panic!("{input:?}") };
     assert_eq!(failure.code_name(), "VALIDATION_TIMEOUT");
     assert_eq!(asked, 2, "what was opened, before and after");
+}
+
+/// S4-TH2: it dies while it looks, or between its verdict and its acknowledgement; in all there is one verdict.
+#[tokio::test]
+async fn s4_th2_a_validator_that_dies_gives_one_verdict_when_it_comes_back() {
+    let mut stage = Stage::on_manual_clock();
+    stage.forge(Forge::Hangs);
+    let opened = stage.opened(1, &[]).await;
+    stage.say(opened.clone()).await;
+    let bound = tokio::time::Instant::now() + SOON;
+    while stage.forge.1.load(Ordering::SeqCst) == 0 {
+        assert!(tokio::time::Instant::now() < bound, "it looks");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    stage.kill().await;
+    assert!(stage.said().await.is_empty(), "it had not got so far");
+    let shown = Shown { open: true, merged: false, head: "head".to_owned(), redefines_checks: false };
+    stage.forge(Forge::Shows(Some(shown)));
+    stage.start();
+    assert_eq!(stage.verdict(1).await.name(), "ValidationPassed");
+
+    // Its verdict on the next attempt is recorded, and then it is gone: what it acted on comes again.
+    stage.kill().await;
+    let second = stage.opened(2, &[]).await;
+    let passed = ValidationPassed {
+        task: Some(task(2)),
+        pull_request: second.pull_request.clone(),
+        ..ValidationPassed::default()
+    };
+    stage.say(ValidatorEvent::from(passed).into_event()).await;
+    stage.say(second).await;
+    stage.start();
+    stage.say(opened).await;
+    // A third attempt is handled after them: there is one verdict on each.
+    stage.say(stage.opened(3, &[]).await).await;
+    stage.verdict(3).await;
 }

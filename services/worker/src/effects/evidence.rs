@@ -44,8 +44,9 @@ impl Gathered {
             Phase::Verify => Phase::Implement,
             _ => return Ok(()),
         };
-        let has_evidence =
-            |record: &PhaseRecord| record.phase() == before && record.evidence.iter().any(|blob| blob.size > 0);
+        let has_evidence = |record: &PhaseRecord| {
+            record.phase() == before && record.evidence.iter().any(|blob| blob.size > 0)
+        };
         if self.phases.last().is_some_and(has_evidence) {
             return Ok(());
         }
