@@ -17,6 +17,12 @@ pub type EventOf<H> = <<H as Hosted>::Decider as Decider>::Event;
 /// What it decides on.
 pub type InputOf<H> = <<H as Hosted>::Decider as Decider>::Input;
 type StateOf<H> = <<H as Hosted>::Decider as Decider>::State;
+/// From the history, the input and what it makes due.
+pub type Explain<H> = fn(&[EventOf<H>], &Arrival<InputOf<H>>, &[String]) -> Option<&'static str>;
+/// From the history, the input and the event.
+pub type Lawful<H> = fn(&[EventOf<H>], &Arrival<InputOf<H>>, &EventOf<H>) -> Result<(), String>;
+/// An input, what it came to, and what it makes due.
+pub type Cell = (Label, Outcome, Vec<String>);
 type EffectOf<H> = <<H as Hosted>::Decider as Decider>::Effect;
 
 /// Decisions are made so many seconds after the last event of the history.
@@ -35,9 +41,9 @@ pub struct Subject<H: Hosted> {
     /// Answers of the world that are decided on, beside the events of other logs.
     pub outcomes: fn() -> Vec<(Label, InputOf<H>)>,
     /// Why an input may change nothing there; `None`: that is a silent accept.
-    pub explain: fn(&[EventOf<H>], &Arrival<InputOf<H>>, &[String]) -> Option<&'static str>,
+    pub explain: Explain<H>,
     /// Whether an event may follow on that history because of that input.
-    pub lawful: fn(&[EventOf<H>], &Arrival<InputOf<H>>, &EventOf<H>) -> Result<(), String>,
+    pub lawful: Lawful<H>,
 }
 
 /// Something that comes to a decider.
@@ -83,7 +89,7 @@ pub enum Outcome {
 /// The whole table, with everything that is wrong in it.
 pub struct Table {
     /// By state, in the order of the lives: what each input came to and what it makes due.
-    pub rows: Vec<(String, Vec<(Label, Outcome, Vec<String>)>)>,
+    pub rows: Vec<(String, Vec<Cell>)>,
     /// Inputs that the rim ignores.
     pub ignored: Vec<Label>,
     /// What must not be.
