@@ -120,8 +120,10 @@ pub async fn survey(ledger: &Ledger, reader: &dyn StreamReader, stream: &str) ->
     let (mut after, mut hash) = (0, GENESIS.to_owned());
     while after < sequence {
         let page = ledger.stored_events(stream, after, PAGE).await?;
-        let Some((first, _)) = page.first() else { break };
-        let held = messages(reader, &page, first.sequence.max(extent.first)).await?;
+        if page.is_empty() {
+            break;
+        }
+        let held = messages(reader, &page, extent).await?;
         for (event, kept_hash) in page.iter().take_while(|(event, _)| event.sequence <= sequence) {
             hash = link(&hash, event);
             if hash != *kept_hash || (after > 0 && event.sequence != after + 1) {

@@ -160,8 +160,10 @@ impl Walk {
     ) -> Result<Option<Difference>, LedgerError> {
         let mut page = ledger.stored_events(&self.stream, self.after, limit).await?;
         page.retain(|(event, _)| event.sequence <= until);
-        let Some((first, _)) = page.first() else { return Ok(None) };
-        let messages = messages(reader, &page, first.sequence.max(extent.first)).await?;
+        if page.is_empty() {
+            return Ok(None);
+        }
+        let messages = messages(reader, &page, extent).await?;
         for (event, kept_hash) in &page {
             let at = event.sequence;
             let differs = |sequence: u64, field: &'static str, ledger: String, stream_has: String| {
@@ -189,16 +191,16 @@ impl Walk {
     }
 }
 
-/// The stream's messages from `from` to the end of `page`.
+/// The stream's messages from the beginning of `page` to its end, as far as the stream reaches.
 pub(crate) async fn messages(
     reader: &dyn StreamReader,
     page: &[(StoredEvent, String)],
-    from: u64,
+    extent: Extent,
 ) -> Result<BTreeMap<u64, StoredEvent>, LedgerError> {
     let mut messages = BTreeMap::new();
-    let Some((end, _)) = page.last() else { return Ok(messages) };
-    let mut from = from;
-    while from <= end.sequence {
+    let (Some((first, _)), Some((end, _))) = (page.first(), page.last()) else { return Ok(messages) };
+    let mut from = first.sequence.max(extent.first);
+    while from <= end.sequence.min(extent.last) {
         let found = reader.read(&end.stream, from, PAGE).await?;
         let Some(last) = found.last() else { break };
         from = last.sequence + 1;

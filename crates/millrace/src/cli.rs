@@ -411,11 +411,42 @@ pub struct Tail {
 pub struct Bootstrap {
     /// Change what stands and differs from what is declared.
     #[arg(long)]
+    /// Writes events that a log has lost back into it, from the ledger: each with its headers and bytes, at the
+    /// sequence that it had. Safe to repeat. Exit code 6: a log holds something else instead, see --replace.
+    #[command(after_help = "Examples:\n  millrace ledger reseed --dry-run\n  millrace ledger reseed worker")]
+    Reseed(Reseed),
     pub update: bool,
     /// How to reach the server.
     #[command(flatten)]
     pub nats: Nats,
 }
+/// What to write back.
+#[derive(Debug, Args)]
+pub struct Reseed {
+    /// The log, such as `worker`; without it all of them.
+    #[arg(value_name = "LOG")]
+    pub log: Option<String>,
+    /// Only say what is missing. Exit code 1 when something is.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Delete a log that holds something else than the ledger remembers, and write it anew. What it holds
+    /// instead is saved first. Every service but projector and query must be stopped.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub replace: bool,
+    /// The folder for what is replaced: `<stream>-replaced-<time>.jsonl`.
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub save_to: PathBuf,
+    /// File with the nkey seed of `bootstrap`, which --replace needs beside that of `restorer`.
+    #[arg(long, value_name = "FILE")]
+    pub bootstrap_seed_file: Option<PathBuf>,
+    /// The ledger.
+    #[command(flatten)]
+    pub database: Database,
+    /// How to reach the logs.
+    #[command(flatten)]
+    pub nats: Nats,
+}
+
 
 /// Where to make keys.
 #[derive(Debug, Args)]

@@ -11,6 +11,8 @@ mod documented_commands;
 mod error_pages;
 #[path = "all/kubernetes.rs"]
 mod kubernetes;
+#[path = "all/reseed.rs"]
+mod reseed;
 #[path = "all/server.rs"]
 mod server;
 #[path = "all/specs_page.rs"]

@@ -1,6 +1,6 @@
 //! Whether a stream still holds what the ledger has of it.
 
-use millrace_ledger::{Difference, Missing, StoredEvent, verify_stream};
+use millrace_ledger::{Difference, GENESIS, Missing, StoredEvent, link, verify_stream};
 use millrace_runtime::broker::{BrokerError, StreamState};
 
 use crate::adapters::{BrokerReader, stored_event};
@@ -10,6 +10,16 @@ use crate::projection::Projector;
 
 /// Tasks that a notice names.
 const NAMED_TASKS: u32 = 20;
+
+/// What a difference between a stream and the ledger is.
+pub(crate) enum Confirmed {
+    /// The stream has lost something.
+    Lost(Lost),
+    /// The ledger's own chain is broken there.
+    LedgerChanged,
+    /// None: a follower of the stream had not got the message yet.
+    Nothing,
+}
 
 impl Projector {
     /// Compares a stream's end, and its message at the ledger's checkpoint, with what the ledger remembers.
@@ -59,25 +69,32 @@ impl Projector {
         }
         let reader = BrokerReader::new(self.broker.clone());
         let Some(difference) = verify_stream(&self.ledger, &reader, stream).await? else { return Ok(None) };
-        self.confirm(&difference).await
+        match self.confirm(&difference).await? {
+            Confirmed::Lost(lost) => Ok(Some(lost)),
+            Confirmed::LedgerChanged | Confirmed::Nothing => Ok(None),
+        }
     }
 
-    /// A difference that a walk has found, looked at again at the stream's leader; `None` when it is none, or
-    /// lies in the ledger alone.
-    pub(crate) async fn confirm(&self, difference: &Difference) -> Result<Option<Lost>, ReadFailure> {
+    /// A difference that a walk has found, looked at again at the stream's leader.
+    pub(crate) async fn confirm(&self, difference: &Difference) -> Result<Confirmed, ReadFailure> {
         let Difference { stream, sequence, .. } = difference;
-        let kept = self.ledger.stored_events(stream, sequence.saturating_sub(1), 1).await?;
-        let Some((kept, _)) = kept.into_iter().find(|(kept, _)| kept.sequence == *sequence) else {
-            return Ok(None);
+        let kept = self.ledger.stored_events(stream, sequence.saturating_sub(2), 2).await?;
+        let before = kept.iter().find(|(kept, _)| kept.sequence + 1 == *sequence);
+        let before = before.map_or(GENESIS, |(_, hash)| hash.as_str());
+        let Some((kept, hash)) = kept.iter().find(|(kept, _)| kept.sequence == *sequence) else {
+            return Ok(Confirmed::LedgerChanged);
         };
+        if link(before, kept) != *hash {
+            return Ok(Confirmed::LedgerChanged);
+        }
         let message = self.broker.get(stream, *sequence).await?.map(stored_event);
         let problem = match &message {
-            Some(message) if is_same(&kept, message) => return Ok(None),
+            Some(message) if is_same(kept, message) => return Ok(Confirmed::Nothing),
             Some(_) => "is not the message that had been stored and applied there",
             None => "had been stored and applied, and cannot be read any more",
         };
         let missing = self.ledger.missing(stream, *sequence, *sequence, NAMED_TASKS).await?;
-        Ok(Some(Lost {
+        Ok(Confirmed::Lost(Lost {
             stream: stream.clone(),
             ledger_sequence: self.ledger.applied().await?.get(stream).copied().unwrap_or(0),
             stream_sequence: self.extent(stream).await?.last,

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::adapters::{BrokerReader, BrokerWriter};
 use crate::domain::{Findings, Lost, lost_before};
 use crate::effects::ReadFailure;
+use crate::loss::Confirmed;
 use crate::projection::Projector;
 use crate::status::{trouble, well};
 
@@ -167,8 +168,8 @@ impl Watchdog {
                 match walk.step(&projector.ledger, &reader, extent, limit, u64::MAX).await? {
                     Some(difference) => {
                         match projector.confirm(&difference).await? {
-                            Some(_) => projector.leave_alone(&stream),
-                            None if difference.field == "hash" || difference.field == "sequence" => {
+                            Confirmed::Lost(_) => projector.leave_alone(&stream),
+                            Confirmed::LedgerChanged => {
                                 let line = format!(
                                     "the ledger itself was changed at {stream}:{}: build it anew with \
                                      `millrace ledger rebuild`",
@@ -176,8 +177,7 @@ impl Watchdog {
                                 );
                                 self.damaged.insert(stream.clone(), line);
                             }
-                            // A follower had not got it yet.
-                            None => {}
+                            Confirmed::Nothing => {}
                         }
                         break true;
                     }

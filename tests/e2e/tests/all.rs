@@ -15,6 +15,8 @@ mod faults;
 mod happy_path;
 #[path = "all/ledgers.rs"]
 mod ledgers;
+#[path = "all/loss.rs"]
+mod loss;
 #[path = "all/refusals.rs"]
 mod refusals;
 #[path = "all/releases.rs"]

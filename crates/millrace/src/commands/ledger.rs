@@ -1,4 +1,4 @@
-//! `ledger verify`, `migrate`, `rebuild`, `export`.
+//! `ledger verify`, `migrate`, `rebuild`, `export`; `reseed` has a file of its own.
 
 use std::sync::Arc;
 
@@ -21,6 +21,7 @@ pub(super) async fn run(command: &LedgerCommand, output: &Output) -> Result<Exit
         LedgerCommand::Migrate(arguments) => migrate(arguments, output).await,
         LedgerCommand::Rebuild { to, nats } => build(to, nats, output).await,
         LedgerCommand::Export(arguments) => export(arguments).await,
+        LedgerCommand::Reseed(arguments) => super::reseed::run(arguments, output).await,
     }
 }
 

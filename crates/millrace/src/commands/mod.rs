@@ -7,6 +7,7 @@ mod events;
 pub(crate) mod keys;
 mod ledger;
 mod operate;
+mod reseed;
 mod spec;
 mod submit;
 mod system;

@@ -156,14 +156,14 @@ mod tests {
         let declared = Declared::of(&Installation::default());
         let looks_at_all = |identity: Identity| {
             let streams = declared.streams.iter().map(|stream| inspect_grant(&stream.name));
-            let consumers = declared.consumers.iter().map(|consumer| {
-                format!("$JS.API.CONSUMER.INFO.{}.{}", consumer.stream, consumer.durable)
-            });
+            let consumers = declared
+                .consumers
+                .iter()
+                .map(|consumer| format!("$JS.API.CONSUMER.INFO.{}.{}", consumer.stream, consumer.durable));
             streams.chain(consumers).all(|subject| may_publish(identity, &subject))
         };
         for identity in Identity::all() {
-            let expected =
-                matches!(identity, Identity::Bootstrap | Identity::Service(Service::Projector));
+            let expected = matches!(identity, Identity::Bootstrap | Identity::Service(Service::Projector));
             assert_eq!(looks_at_all(identity), expected, "{identity}");
         }
     }

@@ -229,7 +229,7 @@ async fn the_projectors_own_log_is_written_back_before_anything_is_added_to_it()
 async fn a_ledger_that_was_changed_is_said_and_nothing_is_written_from_it() {
     let world = filled().await;
     world.ledger.execute_raw("DROP TRIGGER events_fixed").await.unwrap();
-    let forged = "UPDATE events SET hash = 'x' WHERE stream = 'MILLRACE_DISPATCHER_0' AND sequence = 3";
+    let forged = "UPDATE events SET payload = x'00' WHERE stream = 'MILLRACE_DISPATCHER_0' AND sequence = 3";
     world.ledger.execute_raw(forged).await.unwrap();
     let guard = "CREATE TRIGGER events_fixed BEFORE UPDATE ON events BEGIN SELECT RAISE(ABORT, 'no'); END";
     world.ledger.execute_raw(guard).await.unwrap();
