@@ -1,14 +1,19 @@
 //! How work is ended from outside: its limit, its lease, the order to stop, a decision of the dispatcher.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use millrace_events::v1::{TaskCancelled, WorkOrder, WorkOrderExpired};
 use millrace_events::{Code, Log};
+use millrace_router::{ModelError, ModelRequest, ModelResponse, Provider};
 use millrace_runtime::lease;
 use millrace_testkit::eventually;
 use millrace_worker::WorkerConfig;
+use millrace_worker::adapters::{Models, built_in_crew};
 
-use crate::support::{SOON, World, alive, greeting};
+use crate::support::{Counting, SOON, World, alive, greeting};
 
 /// A command that sleeps for a time that nobody else on this machine does.
 fn hanging(seconds: u32) -> (String, String) {
@@ -52,6 +57,54 @@ async fn a_revoked_lease_stops_the_work_and_nothing_more_is_said() {
     eventually!(SOON, "the command is killed", !alive(&mark));
     world.settled().await;
     assert_eq!(world.logged().await.len(), 1, "only the claim");
+}
+
+/// A model that never answers.
+#[derive(Default)]
+struct Silent {
+    asked: AtomicUsize,
+    hung_up: AtomicUsize,
+}
+
+struct Call<'a>(&'a Silent);
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        self.0.hung_up.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[async_trait]
+impl Provider for Silent {
+    fn name(&self) -> &str {
+        "recipe"
+    }
+
+    async fn complete(&self, _: &ModelRequest<'_>) -> Result<ModelResponse, ModelError> {
+        let _call = Call(self);
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_lease_ends_a_model_call_that_hangs() {
+    let mut world = World::new();
+    let silent = Arc::new(Silent::default());
+    let models = Models::with(built_in_crew(3), vec![silent.clone()]).unwrap();
+    let order = world.change_order(&greeting("[]")).await;
+    world.schedule(&order).await;
+    let running = world.start_with("w1", Arc::new(Counting::default()), models);
+    eventually!(SOON, "the model is asked", silent.asked.load(Ordering::SeqCst) == 1);
+    let cancelled = TaskCancelled { task: order.task.clone(), ..TaskCancelled::default() };
+    world.append(Log::Dispatcher, cancelled.into()).await;
+    lease::end(&world.leases(), &order.id).await.unwrap();
+    eventually!(SOON, "the call is hung up", silent.hung_up.load(Ordering::SeqCst) == 1);
+    running.stop.cancel();
+    world.ended().await.unwrap();
+    assert_eq!(silent.asked.load(Ordering::SeqCst), 1, "nobody else is asked instead");
+    assert_eq!(world.logged().await.len(), 1, "only the claim");
+    assert!(!world.lease_is_alive(&order.id).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
