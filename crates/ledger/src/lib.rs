@@ -33,8 +33,8 @@ pub use error::LedgerError;
 pub use fold::{Change, Fact, Merge, RowChange, Stage, Status, StatusChange, Step, Table, Value, fold};
 pub use ledger::{Checkpoint, Ledger};
 pub use read::{
-    DeadLetterRow, EventRow, FailureFilter, FailureRow, InsightRow, OverdueTask, Page, PageTokenError,
-    PhaseRow, SpecRow, TaskFilter, TaskRow, WorkOrderFilter, WorkOrderRow,
+    DeadLetterFilter, DeadLetterRow, EventRow, FailureFilter, FailureRow, InsightRow, OverdueTask, Page,
+    PageTokenError, PhaseRow, SpecRow, TaskFilter, TaskRow, WorkOrderFilter, WorkOrderRow,
 };
 pub use rebuild::{Rebuilt, rebuild};
 pub use regression::{Missing, Regression};

@@ -323,16 +323,66 @@ pub struct Register {
 /// `millrace dead-letter …`
 #[derive(Debug, Subcommand)]
 pub enum DeadLetterCommand {
-    /// Lists them, the newest first.
-    #[command(after_help = "Example:\n  millrace dead-letter list")]
-    List(Paging),
-    /// Shows one, with why it could not be handled.
+    /// Lists those that are not handled yet, the newest failure first.
+    #[command(after_help = "Example:\n  millrace dead-letter list --code EVENT_INVALID")]
+    List(ListLetters),
+    /// Shows one: the original bytes, and every failure and replay.
     #[command(after_help = "Example:\n  millrace dead-letter show STREAM:17")]
     Show {
         /// The message.
         #[arg(value_name = "STREAM:SEQUENCE")]
         position: String,
     },
+    /// Has the service that failed read the message again, and waits for what comes of it. Exit code 1 when
+    /// one of them fails again.
+    #[command(
+        after_help = "Examples:\n  millrace dead-letter replay STREAM:17 --reason 'repository configured'\n  \
+                      millrace dead-letter replay --all --code REPOSITORY_UNAVAILABLE"
+    )]
+    Replay(Replay),
+}
+
+/// `millrace dead-letter list`
+#[derive(Debug, Args)]
+pub struct ListLetters {
+    /// At most this many.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=500))]
+    pub limit: u32,
+    /// All of them, page by page, and those that were handled since, too.
+    #[arg(long, conflicts_with = "limit")]
+    pub all: bool,
+    /// Only those with this code, such as EVENT_INVALID.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub code: String,
+    /// Only those of this service.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub service: String,
+}
+
+/// `millrace dead-letter replay`
+#[derive(Debug, Args)]
+pub struct Replay {
+    /// The message.
+    #[arg(value_name = "STREAM:SEQUENCE", required_unless_present = "all", conflicts_with = "all")]
+    pub position: Option<String>,
+    /// Every one that is not handled yet.
+    #[arg(long)]
+    pub all: bool,
+    /// With --all: only those with this code.
+    #[arg(long, default_value = "", hide_default_value = true, requires = "all")]
+    pub code: String,
+    /// Only by this service; else by every one that gave up on it.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub service: String,
+    /// Why, for the history.
+    #[arg(long, short, default_value = "")]
+    pub reason: String,
+    /// How long to wait for the answers.
+    #[arg(long, default_value = "30s", value_parser = seconds, value_name = "DURATION")]
+    pub wait: Duration,
+    /// Only asks for it.
+    #[arg(long, conflicts_with = "wait")]
+    pub no_wait: bool,
 }
 
 /// `millrace ledger …`
@@ -361,9 +411,40 @@ pub enum LedgerCommand {
     /// Prints every row of a ledger, sorted: the same bytes for the same events.
     #[command(after_help = "Example:\n  millrace ledger export > ledger.jsonl")]
     Export(Database),
+    /// Writes events that a log has lost back into it, from the ledger: each with its headers and bytes, at the
+    /// sequence that it had. Safe to repeat. Exit code 6: a log holds something else instead, see --replace.
+    #[command(after_help = "Examples:\n  millrace ledger reseed --dry-run\n  millrace ledger reseed worker")]
+    Reseed(Reseed),
     /// Brings the schema of a ledger up to date; a second time changes nothing.
     #[command(after_help = "Example:\n  millrace ledger migrate --database-url sqlite://.millrace/ledger.db")]
     Migrate(Database),
+}
+
+/// What to write back.
+#[derive(Debug, Args)]
+pub struct Reseed {
+    /// The log, such as `worker`; without it all of them.
+    #[arg(value_name = "LOG")]
+    pub log: Option<String>,
+    /// Only say what is missing. Exit code 1 when something is.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Delete a log that holds something else than the ledger remembers, and write it anew. What it holds
+    /// instead is saved first. Every service but projector and query must be stopped.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub replace: bool,
+    /// The folder for what is replaced: `<stream>-replaced-<time>.jsonl`.
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub save_to: PathBuf,
+    /// File with the nkey seed of `bootstrap`, which --replace needs beside that of `restorer`.
+    #[arg(long, value_name = "FILE")]
+    pub bootstrap_seed_file: Option<PathBuf>,
+    /// The ledger.
+    #[command(flatten)]
+    pub database: Database,
+    /// How to reach the logs.
+    #[command(flatten)]
+    pub nats: Nats,
 }
 
 /// How to reach NATS directly. What is not given here comes from the configuration, and in a folder with a
@@ -411,42 +492,11 @@ pub struct Tail {
 pub struct Bootstrap {
     /// Change what stands and differs from what is declared.
     #[arg(long)]
-    /// Writes events that a log has lost back into it, from the ledger: each with its headers and bytes, at the
-    /// sequence that it had. Safe to repeat. Exit code 6: a log holds something else instead, see --replace.
-    #[command(after_help = "Examples:\n  millrace ledger reseed --dry-run\n  millrace ledger reseed worker")]
-    Reseed(Reseed),
     pub update: bool,
     /// How to reach the server.
     #[command(flatten)]
     pub nats: Nats,
 }
-/// What to write back.
-#[derive(Debug, Args)]
-pub struct Reseed {
-    /// The log, such as `worker`; without it all of them.
-    #[arg(value_name = "LOG")]
-    pub log: Option<String>,
-    /// Only say what is missing. Exit code 1 when something is.
-    #[arg(long)]
-    pub dry_run: bool,
-    /// Delete a log that holds something else than the ledger remembers, and write it anew. What it holds
-    /// instead is saved first. Every service but projector and query must be stopped.
-    #[arg(long, conflicts_with = "dry_run")]
-    pub replace: bool,
-    /// The folder for what is replaced: `<stream>-replaced-<time>.jsonl`.
-    #[arg(long, value_name = "DIR", default_value = ".")]
-    pub save_to: PathBuf,
-    /// File with the nkey seed of `bootstrap`, which --replace needs beside that of `restorer`.
-    #[arg(long, value_name = "FILE")]
-    pub bootstrap_seed_file: Option<PathBuf>,
-    /// The ledger.
-    #[command(flatten)]
-    pub database: Database,
-    /// How to reach the logs.
-    #[command(flatten)]
-    pub nats: Nats,
-}
-
 
 /// Where to make keys.
 #[derive(Debug, Args)]

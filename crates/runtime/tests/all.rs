@@ -9,6 +9,8 @@
 
 #[path = "all/conformance/mod.rs"]
 mod conformance;
+#[path = "all/dead_letters.rs"]
+mod dead_letters;
 #[path = "all/host.rs"]
 mod host;
 #[path = "all/server/mod.rs"]

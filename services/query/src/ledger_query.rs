@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use futures::stream::BoxStream;
-use millrace_events::{Code, TaskId};
+use millrace_decider::Cause;
+use millrace_events::{Code, Key, TaskId};
 use millrace_rpc::v1::ledger_query_server::LedgerQuery;
 use millrace_rpc::{Request, Response, Status, async_trait, status, v1};
 use millrace_runtime::clock::Clock;
@@ -11,8 +12,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::QueryConfig;
-use crate::ports::{LedgerReader, Logs, Texts, Verifier};
-use crate::reading::{failed, largest_page, no_such_task, optional, page, reflects};
+use crate::ports::{LedgerReader, LetterFilter, Logs, Texts, Verifier};
+use crate::reading::{failed, largest_page, no_such_letter, no_such_task, optional, page, reflects};
 use crate::rules::{assess, recent_letters, submission_state};
 use crate::watch;
 
@@ -249,7 +250,13 @@ impl LedgerQuery for LedgerQueryService {
         let request = request.into_inner();
         let reflects = self.reflects(request.min_sequence.as_ref()).await?;
         let page = page(request.page_size, &request.page_token);
-        let found = self.ledger.dead_letters(&page).await.map_err(failed)?;
+        let text = |text: String| Some(text).filter(|text| !text.is_empty());
+        let filter = LetterFilter {
+            include_handled: request.include_handled,
+            code: text(request.code),
+            service: text(request.service),
+        };
+        let found = self.ledger.dead_letters(&filter, &page).await.map_err(failed)?;
         let next_page_token = found.next.unwrap_or_default();
         Ok(Response::new(v1::ListDeadLettersResponse {
             dead_letters: found.items,
@@ -267,12 +274,15 @@ impl LedgerQuery for LedgerQueryService {
         let reflects = self.reflects(request.min_sequence.as_ref()).await?;
         let (dead_letters, message) = self.ledger.dead_letter(&position).await.map_err(failed)?;
         if dead_letters.is_empty() {
-            return Err(status::not_found(
-                format!("{}:{} is not a dead letter", position.stream, position.sequence),
-                "`millrace dead-letter list` shows those there are.",
-            ));
+            return Err(no_such_letter(&Cause::new(position.stream, position.sequence), ""));
         }
-        Ok(Response::new(v1::GetDeadLetterResponse { dead_letters, message, reflects }))
+        let message_at = Cause::new(position.stream, position.sequence);
+        let mut history = Vec::new();
+        for letter in &dead_letters {
+            let key = Key::dead_letter(&message_at, &letter.service);
+            history.extend(self.ledger.history(key.as_str()).await.map_err(failed)?);
+        }
+        Ok(Response::new(v1::GetDeadLetterResponse { dead_letters, message, reflects, history }))
     }
 
     async fn get_system_health(
@@ -286,9 +296,11 @@ impl LedgerQuery for LedgerQueryService {
         let heads = self.logs.heads().await.map_err(failed)?;
         let now = self.clock.now();
         let services = self.logs.heartbeats(now).await.map_err(failed)?;
-        let letters = self.ledger.dead_letters(&largest_page()).await.map_err(failed)?;
+        let open = LetterFilter::default();
+        let letters = self.ledger.dead_letters(&open, &largest_page()).await.map_err(failed)?;
         let recent = recent_letters(&letters.items, now);
-        Ok(Response::new(assess(services, tasks, &heads, &applied, recent)))
+        let alarms = self.logs.alarms().await.map_err(failed)?;
+        Ok(Response::new(assess(services, tasks, &heads, &applied, recent, alarms)))
     }
 
     async fn verify_ledger(

@@ -9,8 +9,10 @@ use millrace_runtime::clock::{Clock, Ids};
 
 use crate::config::QueryConfig;
 use crate::ports::{LedgerReader, Logs};
-use crate::reading::{failed, no_such_task};
-use crate::rules::{Action, RequestError, operator_event, request_task, submit_spec};
+use crate::reading::{failed, no_such_letter, no_such_task};
+use crate::rules::{
+    Action, RequestError, meant, operator_event, place, replay_event, request_task, submit_spec,
+};
 
 /// Publishes what operators decide, under the configured actor's name.
 pub struct OperatorService {
@@ -91,6 +93,20 @@ impl Operator for OperatorService {
 
     async fn resume(&self, request: Request<v1::OperatorRequest>) -> Result<Response<v1::Published>, Status> {
         self.act(Action::Resume, request).await
+    }
+
+    async fn replay_dead_letter(
+        &self,
+        request: Request<v1::ReplayDeadLetterRequest>,
+    ) -> Result<Response<v1::Published>, Status> {
+        let request = request.into_inner();
+        let message = place(request.position.as_ref()).map_err(refused)?;
+        let position = v1::Position { stream: message.stream.clone(), sequence: message.sequence };
+        let (letters, _message) = self.ledger.dead_letter(&position).await.map_err(failed)?;
+        let letter = meant(&letters, &request.service).map_err(refused)?;
+        let letter = letter.ok_or_else(|| no_such_letter(&message, &request.service))?;
+        let event = replay_event(&message, letter, &request.reason, &self.actor, self.clock.now());
+        self.logs.publish(Log::Operator, &event.map_err(refused)?).await.map(Response::new).map_err(failed)
     }
 
     async fn submit_spec(

@@ -40,8 +40,12 @@ pub trait LedgerReader: Send + Sync + 'static {
     ) -> Result<Page<v1::TaskFailure>, PortError>;
     /// Insights, the largest group first.
     async fn insights(&self, page: &PageRequest) -> Result<Page<v1::Insight>, PortError>;
-    /// Messages that could not be handled, the newest first.
-    async fn dead_letters(&self, page: &PageRequest) -> Result<Page<v1::DeadLetter>, PortError>;
+    /// Messages that could not be handled, the newest failure first.
+    async fn dead_letters(
+        &self,
+        filter: &LetterFilter,
+        page: &PageRequest,
+    ) -> Result<Page<v1::DeadLetter>, PortError>;
     /// Who gave up on one message, and the message; empty and `None` where it is unknown.
     async fn dead_letter(
         &self,
@@ -65,6 +69,8 @@ pub trait Logs: Send + Sync + 'static {
     async fn publish(&self, log: Log, envelope: &Envelope) -> Result<v1::Published, PortError>;
     /// The last sequence of every stream of the catalogue.
     async fn heads(&self) -> Result<BTreeMap<String, (Log, u64)>, PortError>;
+    /// What the projector has noticed about logs, and that is not mended.
+    async fn alarms(&self) -> Result<Vec<v1::LogAlarm>, PortError>;
     /// The processes that are alive; one that has not shown itself lately is not ready.
     async fn heartbeats(&self, now: Timestamp) -> Result<Vec<v1::ServiceHealth>, PortError>;
 }
@@ -81,6 +87,17 @@ pub trait Texts: Send + Sync + 'static {
 pub trait Verifier: Send + Sync + 'static {
     /// Walks the streams until the first difference.
     async fn verify(&self) -> Result<Vec<v1::LogVerdict>, PortError>;
+}
+
+/// Which dead letters. Everything that is set must fit.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LetterFilter {
+    /// Those that were handled since, too.
+    pub include_handled: bool,
+    /// Given up with this code.
+    pub code: Option<String>,
+    /// Given up by this service.
+    pub service: Option<String>,
 }
 
 /// A page that is asked for.

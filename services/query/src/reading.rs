@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use millrace_decider::Cause;
 use millrace_events::Log;
 use millrace_rpc::{Status, status, v1};
 
@@ -81,5 +82,14 @@ pub(crate) fn no_such_task(task: &str) -> Status {
     status::not_found(
         format!("the ledger knows no task `{task}`"),
         "`millrace task list` shows those it knows; a spec that was rejected has no task.",
+    )
+}
+
+/// No service, or not this one, has given up on that message.
+pub(crate) fn no_such_letter(message: &Cause, service: &str) -> Status {
+    let of = if service.is_empty() { String::new() } else { format!(" of {service}") };
+    status::not_found(
+        format!("{message} is not a dead letter{of}"),
+        "`millrace dead-letter list --all` shows those there are.",
     )
 }

@@ -100,7 +100,8 @@ pub(super) fn operator(fact: &Fact<'_>, event: &OperatorEvent) -> Vec<Change> {
         let row = Table::DeadLetters
             .row(letter(&event.stream, event.sequence, &event.service))
             .set("replay_requested_at", fact.time)
-            .set("replay_requested_by", &event.actor);
+            .set("replay_requested_by", &event.actor)
+            .set("requested", fact.sequence);
         changes.push(row.done());
     }
     changes
@@ -109,7 +110,13 @@ pub(super) fn operator(fact: &Fact<'_>, event: &OperatorEvent) -> Vec<Change> {
 pub(super) fn dead_letter(fact: &Fact<'_>, event: &DeadLetterEvent) -> Vec<Change> {
     let event = match event {
         DeadLetterEvent::DeadLettered(event) => event,
-        DeadLetterEvent::DeadLetterReplayed(_) => return Vec::new(),
+        DeadLetterEvent::DeadLetterReplayed(event) => {
+            let row = Table::DeadLetters
+                .row(letter(&event.stream, event.sequence, &event.service))
+                .set("answered", event.replay)
+                .set("handled_at", fact.time);
+            return vec![row.done()];
+        }
     };
     let failure = event.failure.clone().unwrap_or_default();
     let row = Table::DeadLetters
@@ -119,6 +126,7 @@ pub(super) fn dead_letter(fact: &Fact<'_>, event: &DeadLetterEvent) -> Vec<Chang
         .set("message", &failure.message)
         .set("attempts", event.attempts)
         .set("time", fact.time)
+        .set("answered", event.replay)
         .done();
     std::iter::once(row).chain(failure::row(fact, None, event.failure.as_ref())).collect()
 }

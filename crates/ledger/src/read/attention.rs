@@ -1,12 +1,9 @@
-//! What wants a person: overdue tasks, dead letters.
+//! What wants a person: overdue tasks.
 
 use std::time::Duration;
 
 use millrace_decider::{Cause, Timestamp};
 
-use super::rows::DeadLetterRow;
-use super::tasks::time;
-use crate::database::Row;
 use crate::{Ledger, LedgerError};
 
 /// Rows in one answer.
@@ -57,40 +54,4 @@ impl Ledger {
         });
         tasks.collect()
     }
-
-    /// Messages that could not be handled, the newest first; at most 500.
-    pub async fn list_dead_letters(&self) -> Result<Vec<DeadLetterRow>, LedgerError> {
-        let sql = format!(
-            "SELECT * FROM dead_letters WHERE time IS NOT NULL \
-             ORDER BY time DESC, stream, sequence, service LIMIT {MAX_ROWS}"
-        );
-        self.database().fetch(&sql, Vec::new()).await?.iter().map(letter).collect()
-    }
-
-    /// Who could not handle one message: a row for each service that gave up on it.
-    pub async fn dead_letters_at(
-        &self,
-        stream: &str,
-        sequence: u64,
-    ) -> Result<Vec<DeadLetterRow>, LedgerError> {
-        let sql = "SELECT * FROM dead_letters WHERE stream = $1 AND sequence = $2 AND time IS NOT NULL \
-                   ORDER BY service";
-        let values = vec![stream.into(), sequence.into()];
-        self.database().fetch(sql, values).await?.iter().map(letter).collect()
-    }
-}
-
-fn letter(row: &Row) -> Result<DeadLetterRow, LedgerError> {
-    Ok(DeadLetterRow {
-        stream: row.text("stream")?,
-        sequence: row.count("sequence")?,
-        service: row.text("service")?,
-        subject: row.text("subject")?,
-        code: row.text("code")?,
-        message: row.text("message")?,
-        attempts: row.small("attempts")?,
-        time: time(row, "time")?,
-        replay_requested_at: time(row, "replay_requested_at")?,
-        replay_requested_by: row.text("replay_requested_by")?,
-    })
 }

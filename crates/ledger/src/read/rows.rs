@@ -255,10 +255,22 @@ pub struct DeadLetterRow {
     pub code: String,
     pub message: String,
     pub attempts: u32,
+    /// When it was given up the last time.
     #[serde(serialize_with = "time_text::maybe::serialize")]
     pub time: Option<Timestamp>,
+    /// How often it was given up: once, and once for each replay that failed.
+    pub failures: u32,
+    /// How often it was read again.
+    pub replays: u32,
     /// When a person asked for it to be read again, and who.
     #[serde(serialize_with = "time_text::maybe::serialize")]
     pub replay_requested_at: Option<Timestamp>,
     pub replay_requested_by: String,
+    /// Sequence of the last request in the log `operator`; 0 for none.
+    pub requested: u64,
+    /// Sequence of the last request that was answered; 0 for none.
+    pub answered: u64,
+    /// When it was handled after all.
+    #[serde(serialize_with = "time_text::maybe::serialize")]
+    pub handled_at: Option<Timestamp>,
 }

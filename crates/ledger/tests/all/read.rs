@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use super::support::{Kind, Logs, completed, failed, happy_path, scheduled, task_ref};
-use millrace_decider::Timestamp;
-use millrace_events::{Code, Log, v1};
-use millrace_ledger::{FailureFilter, Ledger, LedgerError, Status, TaskFilter, WorkOrderFilter};
+use millrace_decider::{Cause, Timestamp};
+use millrace_events::{Code, Key, Log, v1};
+use millrace_ledger::{
+    DeadLetterFilter, FailureFilter, Ledger, LedgerError, Status, TaskFilter, WorkOrderFilter,
+};
 
 on_both!(
     pages_hold_every_task_once_while_tasks_are_added,
@@ -14,6 +16,7 @@ on_both!(
     s2_f2_whoever_waits_for_a_sequence_sees_it,
     a_silent_active_task_is_overdue_unless_it_waits,
     specs_orders_failures_insights_and_letters_can_be_read,
+    a_dead_letter_is_open_until_a_replay_handles_it,
     a_group_counts_what_was_classified_since_its_last_insight,
 );
 
@@ -207,8 +210,65 @@ async fn specs_orders_failures_insights_and_letters_can_be_read(kind: &Kind) {
     assert_eq!((second.items[0].context["exit_code"].as_str(), second.next_page_token), (Some("1"), None));
     let insights = ledger.list_insights().await.unwrap();
     assert_eq!((insights[0].tasks.as_slice(), insights[0].count), (["VTID-00002".to_owned()].as_slice(), 3));
-    let letters = ledger.list_dead_letters().await.unwrap();
+    let letters = ledger.list_dead_letters(&DeadLetterFilter::default(), 0, None).await.unwrap().items;
     assert_eq!((letters[0].code.as_str(), letters[0].service.as_str()), ("EVENT_INVALID", "spec-registry"));
     assert_eq!(ledger.list_phases("VTID-00001").await.unwrap()[0].phase, "PLAN");
     assert_eq!(place.sequence, 1);
+}
+
+/// How often it was given up, who asked for a replay, and what came of it; the same when it is applied twice.
+async fn a_dead_letter_is_open_until_a_replay_handles_it(kind: &Kind) {
+    let message = Cause::new(Log::Intake.stream(0), 1);
+    let key = Key::dead_letter(&message, "spec-registry");
+    let letter = |code, replay| v1::DeadLettered {
+        stream: message.stream.clone(),
+        sequence: message.sequence,
+        service: "spec-registry".to_owned(),
+        failure: Some(v1::Failure::new(code, "it cannot be handled")),
+        attempts: 1,
+        replay,
+        ..Default::default()
+    };
+    let request = || v1::DeadLetterReplayRequested {
+        stream: message.stream.clone(),
+        sequence: message.sequence,
+        service: "spec-registry".to_owned(),
+        actor: "ada".to_owned(),
+        reason: "mended".to_owned(),
+    };
+    let mut logs = Logs::default();
+    logs.append(key.as_str(), None, letter(Code::EventInvalid, 0));
+    logs.append(key.as_str(), None, request());
+    let ledger = filled(kind, &logs).await;
+    let all = DeadLetterFilter { include_handled: true, ..DeadLetterFilter::default() };
+    let found = ledger.list_dead_letters(&all, 0, None).await.unwrap().items.remove(0);
+    assert_eq!((found.failures, found.replays, found.requested, found.answered), (1, 0, 1, 0));
+    assert_eq!((found.replay_requested_by.as_str(), found.handled_at), ("ada", None));
+
+    logs.append(key.as_str(), None, letter(Code::Internal, 1));
+    logs.append(key.as_str(), None, request());
+    let replayed = v1::DeadLetterReplayed {
+        stream: message.stream.clone(),
+        sequence: message.sequence,
+        service: "spec-registry".to_owned(),
+        replay: 2,
+    };
+    let failed_again = logs.entries(false);
+    logs.append(key.as_str(), None, replayed);
+    let _ = ledger.apply_entries(&failed_again).await.unwrap();
+    let of = |code: &str| DeadLetterFilter { code: Some(code.to_owned()), ..DeadLetterFilter::default() };
+    assert!(ledger.list_dead_letters(&of("EVENT_INVALID"), 0, None).await.unwrap().items.is_empty());
+    let found = ledger.list_dead_letters(&of("INTERNAL"), 0, None).await.unwrap().items.remove(0);
+    assert_eq!((found.failures, found.replays, found.requested, found.answered), (2, 1, 2, 1));
+
+    for _ in 0..2 {
+        let _ = ledger.apply_entries(&logs.entries(false)).await.unwrap();
+        let open = ledger.list_dead_letters(&DeadLetterFilter::default(), 0, None).await.unwrap();
+        assert!(open.items.is_empty());
+        let found = ledger.list_dead_letters(&all, 0, None).await.unwrap().items.remove(0);
+        assert_eq!((found.failures, found.replays, found.answered), (2, 2, 2));
+        assert!(found.handled_at > found.time);
+        let at = ledger.dead_letters_at(&message.stream, message.sequence).await.unwrap();
+        assert_eq!(at, [found]);
+    }
 }

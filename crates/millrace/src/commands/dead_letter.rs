@@ -3,11 +3,12 @@
 use millrace_decider::Cause;
 use millrace_rpc::v1;
 
-use super::Pages;
-use crate::cli::{DeadLetterCommand, Paging};
+use super::{Pages, replay};
+use crate::cli::{DeadLetterCommand, ListLetters, Paging};
 use crate::connection::Connection;
 use crate::exit::{Exit, Failure};
 use crate::output::{Cell, Output, Tone, printable, printable_lines};
+use crate::story::describe;
 use crate::text;
 
 /// `dead-letter …`
@@ -17,16 +18,22 @@ pub(super) async fn run(
     output: &Output,
 ) -> Result<Exit, Failure> {
     match command {
-        DeadLetterCommand::List(paging) => list(server, paging, output).await,
+        DeadLetterCommand::List(arguments) => list(server, arguments, output).await,
         DeadLetterCommand::Show { position } => show(server, position, output).await,
+        DeadLetterCommand::Replay(arguments) => replay::run(server, arguments, output).await,
     }
 }
 
-async fn read(server: &mut Connection, paging: &Paging) -> Result<v1::ListDeadLettersResponse, Failure> {
+/// The letters that fit, page by page.
+pub(super) async fn read(
+    server: &mut Connection,
+    paging: &Paging,
+    filter: v1::ListDeadLettersRequest,
+) -> Result<v1::ListDeadLettersResponse, Failure> {
     let mut all = v1::ListDeadLettersResponse::default();
     let mut pages = Pages::new(paging);
     while let Some((page_size, page_token)) = pages.next() {
-        let request = v1::ListDeadLettersRequest { page_size, page_token, min_sequence: None };
+        let request = v1::ListDeadLettersRequest { page_size, page_token, ..filter.clone() };
         let page = server.query.list_dead_letters(request).await?.into_inner();
         pages.got(page.dead_letters.len(), page.next_page_token.clone());
         all.dead_letters.extend(page.dead_letters);
@@ -36,40 +43,70 @@ async fn read(server: &mut Connection, paging: &Paging) -> Result<v1::ListDeadLe
     Ok(all)
 }
 
-async fn list(server: &mut Connection, paging: &Paging, output: &Output) -> Result<Exit, Failure> {
-    let letters = read(server, paging).await?;
+/// Who gave up on a message, and the message.
+pub(super) async fn get(
+    server: &mut Connection,
+    position: v1::Position,
+) -> Result<v1::GetDeadLetterResponse, Failure> {
+    let request = v1::GetDeadLetterRequest { position: Some(position), min_sequence: None };
+    Ok(server.query.get_dead_letter(request).await?.into_inner())
+}
+
+/// The place that an argument names.
+pub(super) fn position(text: &str) -> Result<v1::Position, Failure> {
+    let place =
+        Cause::parse(text).ok_or_else(|| Failure::usage(format!("`{text}` is not <stream>:<sequence>")))?;
+    Ok(v1::Position { stream: place.stream, sequence: place.sequence })
+}
+
+/// `<stream>:<sequence>` of the message.
+pub(super) fn place(letter: &v1::DeadLetter) -> String {
+    let position = letter.position.clone().unwrap_or_default();
+    format!("{}:{}", position.stream, position.sequence)
+}
+
+async fn list(server: &mut Connection, arguments: &ListLetters, output: &Output) -> Result<Exit, Failure> {
+    let filter = v1::ListDeadLettersRequest {
+        include_handled: arguments.all,
+        code: arguments.code.clone(),
+        service: arguments.service.clone(),
+        ..v1::ListDeadLettersRequest::default()
+    };
+    let paging = Paging { limit: arguments.limit, all: arguments.all };
+    let letters = read(server, &paging, filter).await?;
     output.message(&letters, |letters| {
-        let rows: Vec<[Cell; 5]> = letters
+        let rows: Vec<[Cell; 7]> = letters
             .dead_letters
             .iter()
             .map(|letter| {
                 let failure = letter.failure.clone().unwrap_or_default();
+                let (state, tone) = state(letter);
                 [
                     place(letter).into(),
                     letter.service.as_str().into(),
                     text::time(letter.time.as_ref()).into(),
+                    Cell::toned(state, tone),
+                    letter.failures.to_string().into(),
                     Cell::toned(failure.code, Some(Tone::Bad)),
                     failure.message.into(),
                 ]
             })
             .collect();
         if rows.is_empty() {
-            output.remark("No dead letters.");
+            let open = if arguments.all { "" } else { " open" };
+            output.remark(format!("No{open} dead letters."));
         } else {
-            output.table(["MESSAGE", "SERVICE", "TIME", "CODE", "WHY"], &rows);
+            output.table(["MESSAGE", "SERVICE", "TIME", "STATE", "FAILED", "CODE", "WHY"], &rows);
         }
     });
     Ok(Exit::Ok)
 }
 
-async fn show(server: &mut Connection, position: &str, output: &Output) -> Result<Exit, Failure> {
-    let wanted = Cause::parse(position)
-        .ok_or_else(|| Failure::usage(format!("`{position}` is not <stream>:<sequence>")))?;
-    let position = v1::Position { stream: wanted.stream, sequence: wanted.sequence };
-    let request = v1::GetDeadLetterRequest { position: Some(position), min_sequence: None };
-    let answer = server.query.get_dead_letter(request).await?.into_inner();
+async fn show(server: &mut Connection, argument: &str, output: &Output) -> Result<Exit, Failure> {
+    let answer = get(server, position(argument)?).await?;
     output.message(&answer, |answer| {
         answer.dead_letters.iter().for_each(|letter| draw(letter, output));
+        history(&answer.history, output);
         message(answer.message.as_ref(), output);
     });
     Ok(Exit::Ok)
@@ -81,6 +118,9 @@ fn draw(letter: &v1::DeadLetter, output: &Output) {
     for (name, value) in [
         ("subject", letter.subject.clone()),
         ("service", letter.service.clone()),
+        ("state", state(letter).0.to_owned()),
+        ("failed", times(letter.failures)),
+        ("read again", times(letter.replays)),
         ("attempts", letter.attempts.to_string()),
         ("given up", text::time(letter.time.as_ref())),
         ("code", failure.code),
@@ -88,6 +128,19 @@ fn draw(letter: &v1::DeadLetter, output: &Output) {
         ("what to do", failure.advice),
     ] {
         fact(name, &value, output);
+    }
+}
+
+/// Every failure, request and replay.
+fn history(events: &[v1::HistoryEvent], output: &Output) {
+    if events.is_empty() {
+        return;
+    }
+    output.line("");
+    output.line(output.paint(Tone::Strong, "What happened to it"));
+    for event in events {
+        let line = format!("  {}  {}", text::time(event.time.as_ref()), describe(event));
+        output.line(printable(&line));
     }
 }
 
@@ -118,7 +171,14 @@ fn fact(name: &str, value: &str, output: &Output) {
     output.line(format!("  {:<12}{}", format!("{name}:"), printable(value)));
 }
 
-fn place(letter: &v1::DeadLetter) -> String {
-    let position = letter.position.clone().unwrap_or_default();
-    format!("{}:{}", position.stream, position.sequence)
+fn state(letter: &v1::DeadLetter) -> (&'static str, Option<Tone>) {
+    match letter.state() {
+        v1::DeadLetterState::Open | v1::DeadLetterState::Unspecified => ("open", Some(Tone::Bad)),
+        v1::DeadLetterState::ReplayRequested => ("replay requested", Some(Tone::Waiting)),
+        v1::DeadLetterState::Handled => ("handled", Some(Tone::Good)),
+    }
+}
+
+fn times(count: u32) -> String {
+    if count == 1 { "once".to_owned() } else { format!("{count} times") }
 }

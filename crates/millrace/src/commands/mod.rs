@@ -8,6 +8,7 @@ pub(crate) mod keys;
 mod ledger;
 mod operate;
 mod reseed;
+mod replay;
 mod spec;
 mod submit;
 mod system;

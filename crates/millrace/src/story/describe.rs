@@ -52,11 +52,15 @@ fn arrival(name: &str, data: &Data) -> Option<String> {
 
 fn life_cycle(name: &str, data: &Data) -> Option<String> {
     Some(match name {
-        "TaskScheduled" => format!(
-            "run {} scheduled with spec version {}",
-            data.number("/task/run"),
-            data.number("/task/spec_version")
-        ),
+        "TaskScheduled" => {
+            let run = data.number("/task/run");
+            let version = data.number("/task/spec_version");
+            let scheduled = format!("run {run} scheduled with spec version {version}");
+            match data.text("/waits_for") {
+                "" => scheduled,
+                reason => format!("{scheduled}; it waits: {reason}"),
+            }
+        }
         "WorkOrderIssued" => {
             let kind = data.word("/order/kind", "WORK_ORDER_KIND_");
             let tries = match data.number("/order/tries") {
@@ -189,6 +193,7 @@ fn decision(name: &str, data: &Data) -> String {
         "RetryRequested" => "asked for another run",
         "PauseRequested" => "asked to pause it",
         "ResumeRequested" => "asked to resume it",
+        "DeadLetterReplayRequested" => "asked to read it again",
         other => other,
     };
     with_reason(format!("{} {did}", or(data.text("/actor"), "somebody")), data)
@@ -204,6 +209,12 @@ fn other(name: &str, data: &Data) -> Option<String> {
             data.text("/stream"),
             data.number("/sequence"),
             failure(data)
+        ),
+        "DeadLetterReplayed" => format!(
+            "{} has handled {}:{} after all",
+            data.text("/service"),
+            data.text("/stream"),
+            data.number("/sequence")
         ),
         _ => return None,
     })
@@ -253,10 +264,11 @@ pub(crate) mod tests {
         let aggregates = [
             "OverrideGranted",
             "PromptBaselineReset",
-            "DeadLetterReplayRequested",
             "InsightPublished",
             "PromptVersionPromoted",
             "LedgerRegressed",
+            "LogDiffers",
+            "LogRecovered",
             "LedgerRebuilt",
             "ChainHeadSigned",
         ];

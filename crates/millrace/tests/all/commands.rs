@@ -281,6 +281,72 @@ async fn a_dead_letter_is_shown_with_its_bytes() {
     assert_eq!(json["message"]["payload"], "bm9uc2Vuc2U=");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replay_tells_what_came_of_it() {
+    use millrace_runtime::broker::Broker as _;
+    let world = World::start().await;
+    let message = millrace_decider::Cause::new("MILLRACE_INTAKE_0", 1);
+    let (service, place) = ("spec-registry", "MILLRACE_INTAKE_0:1");
+    let key = millrace_events::Key::dead_letter(&message, service).to_string();
+    let letter = |replay| events::DeadLettered {
+        stream: message.stream.clone(),
+        sequence: message.sequence,
+        service: service.to_owned(),
+        failure: Some(events::Failure::new(Code::RepositoryUnavailable, "no repository `shop`")),
+        attempts: 1,
+        replay,
+        ..Default::default()
+    };
+    world.log(&key, letter(0)).await;
+    world.project().await;
+    let listed = out(&world.millrace(&["dead-letter", "list"]).await);
+    assert!(listed.contains(place) && listed.contains("open"), "{listed}");
+    let replay = ["dead-letter", "replay", place, "--reason", "mended", "--wait", "1s"];
+    let late = world.millrace(&replay).await;
+    assert_eq!(late.status.code(), Some(7), "{}", err(&late));
+    assert!(out(&late).contains("replay requested") && err(&late).contains("no answer after 1 s"));
+    // The service answers the next request while it is waited for: it failed again.
+    world.log(&key, letter(1)).await;
+    world.project().await;
+    let again = ["dead-letter", "replay", place, "-o", "json"];
+    let asking = world.millrace(&again);
+    let answering = async {
+        while world.broker.stream_state("MILLRACE_OPERATOR_0").await.unwrap().last < 2 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        world.log(&key, letter(2)).await;
+        world.project().await;
+    };
+    let (failed, ()) = tokio::join!(asking, answering);
+    assert_eq!(failed.status.code(), Some(1), "{}", err(&failed));
+    let json: Value = serde_json::from_str(&out(&failed)).unwrap();
+    let letter = &json["dead_letters"][0];
+    assert_eq!((letter["failures"].as_u64(), letter["answered"].as_u64()), (Some(3), Some(2)), "{json}");
+
+    let asked = world.millrace(&["dead-letter", "replay", "--all", "--no-wait"]).await;
+    assert_eq!(asked.status.code(), Some(0), "{}", err(&asked));
+    let replayed = events::DeadLetterReplayed {
+        stream: message.stream.clone(),
+        sequence: message.sequence,
+        service: service.to_owned(),
+        replay: 3,
+    };
+    world.log(&key, replayed).await;
+    world.project().await;
+    let handled = world.millrace(&replay).await;
+    assert_eq!(handled.status.code(), Some(6), "{}", err(&handled));
+    assert!(err(&handled).contains("handled already"), "{}", err(&handled));
+    assert_eq!(world.millrace(&["dead-letter", "replay", "--all"]).await.status.code(), Some(0));
+    let shown = out(&world.millrace(&["dead-letter", "show", place]).await);
+    for part in ["handled", "3 times", "asked to read it again: mended", "has handled it", "read again:"] {
+        let part = part.replace("has handled it", "has handled MILLRACE_INTAKE_0:1 after all");
+        assert!(shown.contains(&part), "`{part}` is missing in:\n{shown}");
+    }
+    for wrong in [&["dead-letter", "replay"][..], &["dead-letter", "replay", place, "--all"]] {
+        assert_eq!(world.millrace(wrong).await.status.code(), Some(2), "{wrong:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_reader_that_has_seen_enough_is_no_fault() {
     let folder = tempfile::tempdir().unwrap();

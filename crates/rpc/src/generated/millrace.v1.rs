@@ -858,6 +858,15 @@ pub struct ListDeadLettersRequest {
     pub page_token: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "3")]
     pub min_sequence: ::core::option::Option<Position>,
+    /// Those that were handled since, too.
+    #[prost(bool, tag = "4")]
+    pub include_handled: bool,
+    /// Given up with this code, such as `EVENT_INVALID`.
+    #[prost(string, tag = "5")]
+    pub code: ::prost::alloc::string::String,
+    /// Given up by this service.
+    #[prost(string, tag = "6")]
+    pub service: ::prost::alloc::string::String,
 }
 impl ::prost::Name for ListDeadLettersRequest {
     const NAME: &'static str = "ListDeadLettersRequest";
@@ -896,7 +905,7 @@ pub struct DeadLetter {
     pub position: ::core::option::Option<Position>,
     #[prost(string, tag = "2")]
     pub subject: ::prost::alloc::string::String,
-    /// The service that could not handle it, how often it tried, and why it gave up.
+    /// The service that could not handle it, how often it tried the last time, why it gave up, and when.
     #[prost(string, tag = "3")]
     pub service: ::prost::alloc::string::String,
     #[prost(uint32, tag = "4")]
@@ -905,6 +914,25 @@ pub struct DeadLetter {
     pub failure: ::core::option::Option<Failure>,
     #[prost(message, optional, tag = "6")]
     pub time: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(enumeration = "DeadLetterState", tag = "7")]
+    pub state: i32,
+    /// How often it was given up: once, and once for each replay that failed.
+    #[prost(uint32, tag = "8")]
+    pub failures: u32,
+    /// How often it was read again, with and without success.
+    #[prost(uint32, tag = "9")]
+    pub replays: u32,
+    /// The last request to read it again: when, and who.
+    #[prost(message, optional, tag = "10")]
+    pub replay_requested_at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(string, tag = "11")]
+    pub replay_requested_by: ::prost::alloc::string::String,
+    /// When it was handled; absent while it is not.
+    #[prost(message, optional, tag = "12")]
+    pub handled_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Sequence in the log `operator` of the last request that was answered; 0 for none.
+    #[prost(uint64, tag = "13")]
+    pub answered: u64,
 }
 impl ::prost::Name for DeadLetter {
     const NAME: &'static str = "DeadLetter";
@@ -944,6 +972,9 @@ pub struct GetDeadLetterResponse {
     pub message: ::core::option::Option<LogMessage>,
     #[prost(message, repeated, tag = "3")]
     pub reflects: ::prost::alloc::vec::Vec<Position>,
+    /// Every failure, request and replay of these letters, causes before effects.
+    #[prost(message, repeated, tag = "4")]
+    pub history: ::prost::alloc::vec::Vec<HistoryEvent>,
 }
 impl ::prost::Name for GetDeadLetterResponse {
     const NAME: &'static str = "GetDeadLetterResponse";
@@ -1035,6 +1066,9 @@ pub struct GetSystemHealthResponse {
     pub failure_rate: f64,
     #[prost(message, repeated, tag = "6")]
     pub logs: ::prost::alloc::vec::Vec<LogLag>,
+    /// What is wrong with logs and not mended. While there is one, no work is dispatched.
+    #[prost(message, repeated, tag = "7")]
+    pub alarms: ::prost::alloc::vec::Vec<LogAlarm>,
 }
 impl ::prost::Name for GetSystemHealthResponse {
     const NAME: &'static str = "GetSystemHealthResponse";
@@ -1044,6 +1078,31 @@ impl ::prost::Name for GetSystemHealthResponse {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "/millrace.v1.GetSystemHealthResponse".into()
+    }
+}
+/// A log has lost events, or is not as it was declared.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct LogAlarm {
+    #[prost(string, tag = "1")]
+    pub log: ::prost::alloc::string::String,
+    /// When it was noticed.
+    #[prost(message, optional, tag = "2")]
+    pub since: ::core::option::Option<::prost_types::Timestamp>,
+    /// LEDGER_REGRESSED or LOG_DIFFERS.
+    #[prost(message, optional, tag = "3")]
+    pub failure: ::core::option::Option<Failure>,
+    /// What is missing or differs, a line each.
+    #[prost(string, repeated, tag = "4")]
+    pub details: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+impl ::prost::Name for LogAlarm {
+    const NAME: &'static str = "LogAlarm";
+    const PACKAGE: &'static str = "millrace.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "millrace.v1.LogAlarm".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/millrace.v1.LogAlarm".into()
     }
 }
 /// A process that sends heartbeats.
@@ -1226,6 +1285,42 @@ impl SubmissionState {
             "SUBMISSION_STATE_WAITING" => Some(Self::Waiting),
             "SUBMISSION_STATE_REGISTERED" => Some(Self::Registered),
             "SUBMISSION_STATE_REJECTED" => Some(Self::Rejected),
+            _ => None,
+        }
+    }
+}
+/// How a dead letter stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum DeadLetterState {
+    Unspecified = 0,
+    /// The service has given up on it; nothing more happens by itself.
+    Open = 1,
+    /// Somebody asked for it to be read again, and the service has not answered yet.
+    ReplayRequested = 2,
+    /// It was read again, and handled.
+    Handled = 3,
+}
+impl DeadLetterState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "DEAD_LETTER_STATE_UNSPECIFIED",
+            Self::Open => "DEAD_LETTER_STATE_OPEN",
+            Self::ReplayRequested => "DEAD_LETTER_STATE_REPLAY_REQUESTED",
+            Self::Handled => "DEAD_LETTER_STATE_HANDLED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "DEAD_LETTER_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "DEAD_LETTER_STATE_OPEN" => Some(Self::Open),
+            "DEAD_LETTER_STATE_REPLAY_REQUESTED" => Some(Self::ReplayRequested),
+            "DEAD_LETTER_STATE_HANDLED" => Some(Self::Handled),
             _ => None,
         }
     }
@@ -2640,6 +2735,29 @@ impl ::prost::Name for OperatorRequest {
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReplayDeadLetterRequest {
+    /// The message that could not be handled. NOT_FOUND when no dead letter is recorded for it.
+    #[prost(message, optional, tag = "1")]
+    pub position: ::core::option::Option<Position>,
+    /// The service that failed on it. May be empty when it is the only one that did and has not handled it
+    /// since.
+    #[prost(string, tag = "2")]
+    pub service: ::prost::alloc::string::String,
+    /// At most 2,000 characters.
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+}
+impl ::prost::Name for ReplayDeadLetterRequest {
+    const NAME: &'static str = "ReplayDeadLetterRequest";
+    const PACKAGE: &'static str = "millrace.v1";
+    fn full_name() -> ::prost::alloc::string::String {
+        "millrace.v1.ReplayDeadLetterRequest".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "/millrace.v1.ReplayDeadLetterRequest".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SubmitSpecRequest {
     /// Id of a configured repository.
     #[prost(string, tag = "1")]
@@ -2690,7 +2808,7 @@ impl ::prost::Name for RequestTaskRequest {
 /// Where the event stands.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Published {
-    /// Key of the event: the task, or `req-…` for what went to intake.
+    /// Key of the event: the task, `req-…` for what went to intake, the letter's own for a replay.
     #[prost(string, tag = "1")]
     pub key: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "2")]
@@ -2943,6 +3061,28 @@ pub mod operator_client {
                 .insert(GrpcMethod::new("millrace.v1.Operator", "Resume"));
             self.inner.unary(req, path, codec).await
         }
+        /// Has the service that failed on a message read it again. A resend before the answer is the same request.
+        pub async fn replay_dead_letter(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReplayDeadLetterRequest>,
+        ) -> std::result::Result<tonic::Response<super::Published>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/millrace.v1.Operator/ReplayDeadLetter",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("millrace.v1.Operator", "ReplayDeadLetter"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Hands in a spec. The same bytes for the same path and repository are the same submission for ever.
         pub async fn submit_spec(
             &mut self,
@@ -3035,6 +3175,11 @@ pub mod operator_server {
         async fn resume(
             &self,
             request: tonic::Request<super::OperatorRequest>,
+        ) -> std::result::Result<tonic::Response<super::Published>, tonic::Status>;
+        /// Has the service that failed on a message read it again. A resend before the answer is the same request.
+        async fn replay_dead_letter(
+            &self,
+            request: tonic::Request<super::ReplayDeadLetterRequest>,
         ) -> std::result::Result<tonic::Response<super::Published>, tonic::Status>;
         /// Hands in a spec. The same bytes for the same path and repository are the same submission for ever.
         async fn submit_spec(
@@ -3409,6 +3554,51 @@ pub mod operator_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ResumeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/millrace.v1.Operator/ReplayDeadLetter" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReplayDeadLetterSvc<T: Operator>(pub Arc<T>);
+                    impl<
+                        T: Operator,
+                    > tonic::server::UnaryService<super::ReplayDeadLetterRequest>
+                    for ReplayDeadLetterSvc<T> {
+                        type Response = super::Published;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReplayDeadLetterRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Operator>::replay_dead_letter(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReplayDeadLetterSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -68,6 +68,10 @@ pub trait Consumer: Send + Sync {
 pub trait Delivery: Send + Sync {
     /// The message.
     fn message(&self) -> &Stored;
+    /// Whether it was delivered before, where the broker says so. For people; decides nothing.
+    fn is_redelivered(&self) -> bool {
+        false
+    }
     /// Done with; it does not come back. Not durable at a kill of the server: it may come back all the same.
     async fn acknowledge(&self) -> Result<(), BrokerError>;
     /// Hand it back; it comes again after `delay`.
@@ -123,10 +127,6 @@ impl Append {
         }
     }
 
-    /// With a content type.
-    pub fn content_type(mut self, content_type: &'static str) -> Self {
-        self.content_type = Some(content_type);
-        self
     /// `stored` once more, with the headers that it was sent with: for a log that has lost it. The check of
     /// the expected sequence is part of them.
     pub fn again(stored: &Stored) -> Self {
@@ -143,6 +143,10 @@ impl Append {
         append
     }
 
+    /// With a content type.
+    pub fn content_type(mut self, content_type: &'static str) -> Self {
+        self.content_type = Some(content_type);
+        self
     }
 
     /// Only if `sequence` is the last on its subject.
@@ -295,10 +299,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_read_that_lacks_a_message_in_between_is_noticed() {
-        let stored = |sequence: u64, expected: Option<u64>| Stored {
-            stream: "S".to_owned(),
-    #[test]
     fn what_is_written_again_has_the_same_headers() {
         let sent = Append::new("S", "s", vec![1]).content_type("text/plain").expecting(7).with_id("id");
         let mut headers = wire::headers(&sent);
@@ -318,6 +318,10 @@ mod tests {
         assert_eq!((again.payload, again.subject), (sent.payload, sent.subject));
     }
 
+    #[test]
+    fn a_read_that_lacks_a_message_in_between_is_noticed() {
+        let stored = |sequence: u64, expected: Option<u64>| Stored {
+            stream: "S".to_owned(),
             subject: "s".to_owned(),
             sequence,
             time: Timestamp::default(),

@@ -1,28 +1,44 @@
 //! One delivery, from its bytes to its acknowledgement.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 
+use futures::FutureExt as _;
 use millrace_decider::Cause;
-use millrace_events::{Code, Envelope, Log, key_in_subject, read_message, v1::Failure};
+use millrace_events::{Code, Envelope, Event, Log, OperatorEvent, key_in_subject, read_message, v1::Failure};
 use tracing::Instrument as _;
 
 use super::pump::{Host, HostError, Origin};
+use super::replay::Request;
 use super::settle::{Chain, Settled, chain_of};
-use super::{Hosted, Incoming, Received, dead_letter, spans};
+use super::{Hosted, Incoming, Received, spans};
 use crate::broker::{Delivery, Stored};
 
 /// How long telling the broker about progress may take.
 const PROGRESS_LIMIT: std::time::Duration = std::time::Duration::from_millis(200);
 
 /// What is done with a delivery.
-enum Answer {
+pub(super) enum Answer {
     Acknowledge,
     Hold,
+}
+
+/// What came of a message.
+pub(super) enum Outcome {
+    /// Nothing is due, or it does not concern this service.
+    Done,
+    /// It comes too early.
+    Hold,
+    /// It cannot be handled.
+    Failed(Box<Failure>, u32),
+    /// It asks for a dead letter of this service to be read again.
+    Replay(Request),
 }
 
 impl<H: Hosted> Host<H> {
     /// Handles a delivery and answers it. While that lasts, the broker is told that it does.
     pub(super) async fn handle(&self, delivery: &dyn Delivery, origin: Origin) -> Result<(), HostError> {
+        let begun = self.clock.now();
         let work = self.answer(delivery.message(), origin);
         tokio::pin!(work);
         let answer = loop {
@@ -32,6 +48,7 @@ impl<H: Hosted> Host<H> {
                 () = self.clock.sleep(self.options.progress_every) => self.report_progress(delivery).await,
             }
         };
+        self.counters.took(self.clock.now().since(begun));
         let answered = match answer {
             Answer::Acknowledge => delivery.acknowledge().await,
             Answer::Hold => delivery.give_back(self.put_off(delivery.message())).await,
@@ -53,28 +70,65 @@ impl<H: Hosted> Host<H> {
     }
 
     async fn answer(&self, message: &Stored, origin: Origin) -> Result<Answer, HostError> {
+        match self.process(message, origin).await? {
+            Outcome::Done => Ok(Answer::Acknowledge),
+            Outcome::Hold => Ok(Answer::Hold),
+            Outcome::Failed(failure, attempts) => {
+                self.bury(message, *failure, attempts).await?;
+                Ok(Answer::Acknowledge)
+            }
+            Outcome::Replay(request) => self.replay(&request).await,
+        }
+    }
+
+    /// Handles a message. A panic is a fault of ours with this one: it cannot be handled, and the others go
+    /// on.
+    pub(super) async fn process(&self, message: &Stored, origin: Origin) -> Result<Outcome, HostError> {
+        match AssertUnwindSafe(self.read_and_settle(message, origin)).catch_unwind().await {
+            Ok(handled) => handled,
+            Err(panic) => {
+                let said = panic
+                    .downcast_ref::<String>()
+                    .map(String::as_str)
+                    .or_else(|| panic.downcast_ref::<&str>().copied())
+                    .unwrap_or("without words");
+                tracing::error!(
+                    sequence = message.sequence,
+                    panic = said,
+                    "the handling of an input panicked"
+                );
+                let failure = Failure::new(Code::Internal, format!("the handling panicked: {said}"));
+                Ok(Outcome::Failed(Box::new(failure), 1))
+            }
+        }
+    }
+
+    async fn read_and_settle(&self, message: &Stored, origin: Origin) -> Result<Outcome, HostError> {
         let (received, envelope) = match read(message, origin) {
             Ok(Some(read)) => read,
             Ok(None) => {
-                self.counters.skipped();
+                self.counters.skipped.one_more();
                 tracing::info!(
                     stream = message.stream,
                     sequence = message.sequence,
                     "an event of an unknown type is skipped"
                 );
-                return Ok(Answer::Acknowledge);
+                return Ok(Outcome::Done);
             }
-            Err(failure) => {
-                self.bury(message, *failure, 1).await?;
-                return Ok(Answer::Acknowledge);
-            }
+            Err(failure) => return Ok(Outcome::Failed(failure, 1)),
         };
-        let Some(input) = self.hosted.accept(&received) else { return Ok(Answer::Acknowledge) };
+        if let Incoming::Event(Event::Operator(OperatorEvent::DeadLetterReplayRequested(asked))) =
+            &received.incoming
+        {
+            return Ok(Request::read(asked, &received, H::SERVICE));
+        }
+        let Some(input) = self.hosted.accept(&received) else { return Ok(Outcome::Done) };
         let span = spans::process(H::SERVICE, &received, &envelope);
         let mut chain = Chain {
             cause: cause_of(&received, &envelope, origin),
             index: 0,
             newest: None,
+            is_fresh: false,
             depth: 0,
             armed: BTreeMap::new(),
             traceparent: envelope.traceparent,
@@ -84,46 +138,13 @@ impl<H: Hosted> Host<H> {
         match settled {
             Settled::Done => {
                 crate::crash_point::reached_in(H::SERVICE.name(), "settled", || received.name().to_owned());
-                Ok(Answer::Acknowledge)
+                Ok(Outcome::Done)
             }
-            Settled::Hold => Ok(Answer::Hold),
+            Settled::Hold => Ok(Outcome::Hold),
             Settled::Poison { fault, attempts } => {
                 tracing::error!(key = %received.key, fault = %chain_of(&fault), "to the dead letters");
-                self.bury(message, fault.to_failure(H::SERVICE.name(), ""), attempts).await?;
-                Ok(Answer::Acknowledge)
+                Ok(Outcome::Failed(Box::new(fault.to_failure(H::SERVICE.name(), "")), attempts))
             }
-        }
-    }
-
-    /// Records a dead letter; keeps trying, for what is not recorded must not be acknowledged.
-    pub(super) async fn bury(
-        &self,
-        message: &Stored,
-        failure: Failure,
-        attempts: u32,
-    ) -> Result<(), HostError> {
-        self.counters.dead_lettered();
-        let mut backoff =
-            self.backoff(std::time::Duration::from_millis(50), std::time::Duration::from_secs(2));
-        loop {
-            let recorded = dead_letter::record(
-                self.log.broker.as_ref(),
-                H::SERVICE,
-                self.log.partitions,
-                message,
-                failure.clone(),
-                attempts,
-                self.clock.now(),
-            )
-            .await;
-            match recorded {
-                Ok(()) => return Ok(()),
-                Err(crate::broker::AppendError::Forbidden { subject }) => {
-                    return Err(HostError::Forbidden { subject });
-                }
-                Err(error) => tracing::warn!(%error, "cannot record a dead letter; trying again"),
-            }
-            self.clock.sleep(backoff.pause()).await;
         }
     }
 }

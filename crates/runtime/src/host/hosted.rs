@@ -32,6 +32,21 @@ pub trait Hosted: Send + Sync + 'static {
         context: &EffectContext,
     ) -> Result<Option<<Self::Decider as Decider>::Input>, Fault>;
 
+    /// Whether nothing was decided about an input because another process was first, as with a claim: counted,
+    /// for people.
+    fn came_second(
+        &self,
+        _state: &<Self::Decider as Decider>::State,
+        _input: &<Self::Decider as Decider>::Input,
+    ) -> bool {
+        false
+    }
+
+    /// Why an event must not be written now. Its input is held, and decided again later.
+    fn withholds(&self, _event: &<Self::Decider as Decider>::Event) -> Option<String> {
+        None
+    }
+
     /// What it means that an effect could not be done, however often it was tried. `None`: the input goes to
     /// the dead letters.
     fn gave_up(

@@ -2,6 +2,7 @@
 //! decides, appends, performs what is due, and acknowledges an input only when nothing due remains.
 //! DESIGN section 4.
 
+mod counters;
 mod dead_letter;
 mod effect;
 mod fault;
@@ -10,6 +11,7 @@ mod hosted;
 mod lanes;
 mod log_store;
 mod pump;
+mod replay;
 pub mod retry;
 mod settle;
 mod spans;

@@ -1,21 +1,18 @@
 //! Keeps a bounded number of inputs in flight, from all consumers of a service.
 
 use std::num::NonZeroUsize;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures::FutureExt as _;
 use millrace_decider::Decider;
-use millrace_events::v1::Failure;
-use millrace_events::{Code, Log, Service};
+use millrace_events::{Log, Service};
 use millrace_rpc::HealthHandle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::Hosted;
+use super::counters::{self, Counters};
 use super::lanes::Lanes;
 use super::log_store::LogStore;
 use super::retry::{Backoff, mixed, spread};
@@ -99,39 +96,6 @@ pub(super) enum Origin {
     Deadlines(Service),
 }
 
-/// What a host has counted since it was started.
-#[derive(Debug, Default)]
-pub(super) struct Counters {
-    refused: AtomicU64,
-    conflicts: AtomicU64,
-    skipped: AtomicU64,
-    held: AtomicU64,
-    dead_lettered: AtomicU64,
-}
-
-impl Counters {
-    pub(super) fn refused(&self) {
-        self.refused.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn conflict(&self) {
-        self.conflicts.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn skipped(&self) {
-        self.skipped.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Counts an input that is handed back, and says how many there were before.
-    pub(super) fn held(&self) -> u64 {
-        self.held.fetch_add(1, Ordering::Relaxed)
-    }
-
-    pub(super) fn dead_lettered(&self) {
-        self.dead_lettered.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
 /// Hosts one service's decider.
 pub struct Host<H: Hosted> {
     pub(super) hosted: H,
@@ -144,7 +108,7 @@ pub struct Host<H: Hosted> {
     pub(super) stop: CancellationToken,
     /// The grace period is over.
     pub(super) abandon: CancellationToken,
-    lanes: Lanes,
+    pub(super) lanes: Lanes,
     /// Where it says that a consumer does not answer.
     health: Option<HealthHandle>,
 }
@@ -164,7 +128,7 @@ impl<H: Hosted> Host<H> {
             states: StateCache::new(options.cached_keys),
             clock,
             options,
-            counters: Counters::default(),
+            counters: Counters::of(H::SERVICE),
             stop,
             abandon: CancellationToken::new(),
             lanes: Lanes::default(),
@@ -200,10 +164,15 @@ impl<H: Hosted> Host<H> {
         let counted = &host.counters;
         tracing::info!(
             service = H::SERVICE.name(),
-            refused = counted.refused.load(Ordering::Relaxed),
-            conflicts = counted.conflicts.load(Ordering::Relaxed),
-            skipped = counted.skipped.load(Ordering::Relaxed),
-            dead_lettered = counted.dead_lettered.load(Ordering::Relaxed),
+            appended = counted.appended.total(),
+            refused = counted.refused.total(),
+            append_conflicts = counted.append_conflicts.total(),
+            claim_conflicts = counted.claim_conflicts.total(),
+            skipped = counted.skipped.total(),
+            held = counted.held.total(),
+            redelivered = counted.redelivered.total(),
+            dead_lettered = counted.dead_lettered.total(),
+            replayed = counted.replayed.total(),
             "stopped"
         );
         result
@@ -214,7 +183,7 @@ impl<H: Hosted> Host<H> {
     pub(super) fn put_off(&self, message: &Stored) -> Duration {
         let age = self.clock.now().since(message.time);
         let pause = (age / 20).clamp(self.options.hold_delay, LONGEST_HOLD.max(self.options.hold_delay));
-        pause * (50 + spread(mixed(self.options.seed ^ mixed(self.counters.held())), 100)) / 100
+        pause * (50 + spread(mixed(self.options.seed ^ mixed(self.counters.held.one_more())), 100)) / 100
     }
 
     /// Pauses that other processes do not keep in step with.
@@ -223,7 +192,7 @@ impl<H: Hosted> Host<H> {
     }
 
     /// The streams it consumes: every partition of every log that the catalogue names, and its deadlines.
-    fn sources(&self) -> Vec<(String, Origin)> {
+    pub(super) fn sources(&self) -> Vec<(String, Origin)> {
         let service = H::SERVICE;
         let logs = service.consumes().iter().flat_map(|log| {
             (0..self.options.partitions).map(|partition| (log.stream(partition), Origin::Log(*log)))
@@ -233,6 +202,7 @@ impl<H: Hosted> Host<H> {
 
     async fn pump(self: Arc<Self>, number: usize, stream: &str, origin: Origin) -> Result<(), HostError> {
         let Some(consumer) = self.attach(stream).await? else { return Ok(()) };
+        let consumed = counters::consumed(H::SERVICE, origin);
         let slots = Arc::new(Semaphore::new(self.options.concurrency));
         let mut backoff = self.backoff(Duration::from_millis(50), Duration::from_secs(2));
         let mut in_flight: JoinSet<Result<(), HostError>> = JoinSet::new();
@@ -270,6 +240,10 @@ impl<H: Hosted> Host<H> {
                 backoff = self.backoff(Duration::from_millis(50), Duration::from_secs(2));
             }
             for (delivery, permit) in deliveries.into_iter().zip(permits) {
+                consumed.add_one();
+                if delivery.is_redelivered() {
+                    self.counters.redelivered.one_more();
+                }
                 let ticket = self.lanes.enter(number, &delivery.message().subject).await;
                 let host = self.clone();
                 in_flight.spawn(async move {
@@ -304,34 +278,10 @@ impl<H: Hosted> Host<H> {
             let _handed_back = delivery.give_back(Duration::ZERO).await;
             Ok(())
         } else {
-            self.handle_safely(delivery, origin).await
+            self.handle(delivery, origin).await
         };
         self.lanes.leave(number, &delivery.message().subject, guard);
         handled
-    }
-
-    /// Handles a delivery. A panic is a fault of ours with this one input: it goes to the dead letters, and
-    /// the others go on.
-    async fn handle_safely(&self, delivery: &dyn Delivery, origin: Origin) -> Result<(), HostError> {
-        match AssertUnwindSafe(self.handle(delivery, origin)).catch_unwind().await {
-            Ok(handled) => handled,
-            Err(panic) => {
-                let said = panic
-                    .downcast_ref::<String>()
-                    .map(String::as_str)
-                    .or_else(|| panic.downcast_ref::<&str>().copied())
-                    .unwrap_or("without words");
-                tracing::error!(
-                    sequence = delivery.message().sequence,
-                    panic = said,
-                    "the handling of an input panicked"
-                );
-                let failure = Failure::new(Code::Internal, format!("the handling panicked: {said}"));
-                self.bury(delivery.message(), failure, 1).await?;
-                let _answered = delivery.acknowledge().await;
-                Ok(())
-            }
-        }
     }
 
     async fn attach(&self, stream: &str) -> Result<Option<Box<dyn Consumer>>, HostError> {

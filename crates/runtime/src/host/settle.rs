@@ -43,6 +43,8 @@ pub(super) struct Chain {
     /// The last event of the service's own log for the key at hand: what a deadline that is armed now was
     /// armed by.
     pub(super) newest: Option<Cause>,
+    /// The last event here was appended after the last effect was done: the leader has just confirmed the state.
+    pub(super) is_fresh: bool,
     /// Deadlines armed so far.
     pub(super) armed: BTreeMap<(Key, String), Timestamp>,
     /// Trace context that came with the input, passed on where nothing is traced here.
@@ -95,6 +97,7 @@ impl<H: Hosted> Host<H> {
                     let fault = Fault::lasting(millrace_events::Code::Internal, message);
                     return Ok(Settled::Poison { fault, attempts: 1 });
                 }
+                chain.is_fresh = false;
                 let outcome = match self.perform(&key, &effect, chain).await? {
                     Ok(outcome) => outcome,
                     Err((fault, attempts)) => match self.hosted.gave_up(&effect, &fault) {
@@ -147,14 +150,14 @@ impl<H: Hosted> Host<H> {
                     return Ok(Step::Hold);
                 }
                 Err(refusal) => {
-                    self.counters.refused();
+                    self.counters.refused.one_more();
                     tracing::info!(%key, ?refusal, cause = %chain.cause, "refused");
                     decider.refused(&cached.state, input, &refusal, &context)
                 }
             };
             let Some(event) = event else {
                 let due = decider.due(&cached.state, input);
-                if !loaded_now && self.options.shared_log {
+                if !loaded_now && !chain.is_fresh && self.options.shared_log {
                     // Another replica may have written since we loaded: only the leader knows.
                     let confirmed = self.log.last_sequence::<<H::Decider as Decider>::Event>(key).await;
                     if !matches!(confirmed, Ok(last) if last == cached.last) {
@@ -165,10 +168,19 @@ impl<H: Hosted> Host<H> {
                         continue;
                     }
                 }
+                if self.hosted.came_second(&cached.state, input) {
+                    self.counters.claim_conflicts.one_more();
+                    tracing::info!(%key, cause = %chain.cause, "another process claimed it first");
+                }
                 chain.newest = self.log.position::<<H::Decider as Decider>::Event>(key, cached.last);
                 *guard = Some(cached);
                 return Ok(Step::Decided(due));
             };
+            if let Some(reason) = self.hosted.withholds(&event) {
+                *guard = Some(cached);
+                tracing::debug!(%key, reason, "withheld");
+                return Ok(Step::Hold);
+            }
             let writing = Writing {
                 key,
                 context: &context,
@@ -181,6 +193,8 @@ impl<H: Hosted> Host<H> {
                 Ok(sequence) => {
                     crash_point::reached_in(H::SERVICE.name(), "appended", || name.to_owned());
                     chain.index += 1;
+                    chain.is_fresh = true;
+                    self.counters.appended.one_more();
                     tracing::debug!(%key, sequence, "appended");
                     let due = decider.due(&cached.state, input);
                     chain.newest = self.log.position::<<H::Decider as Decider>::Event>(key, cached.last);
@@ -195,7 +209,7 @@ impl<H: Hosted> Host<H> {
                 }
                 // The state is dropped: load, fold and decide again. A time-out may have been stored.
                 Err(AppendError::Conflict { .. }) => {
-                    self.counters.conflict();
+                    self.counters.append_conflicts.one_more();
                     drop(guard);
                 }
                 Err(error) => {

@@ -209,7 +209,7 @@ fn violation(event: &Event) -> Option<&'static str> {
 
 /// Where a message stands, with its key left open: the subject itself would give each task names of its own.
 #[derive(Clone, Copy)]
-enum Template {
+pub(super) enum Template {
     Log(Log),
     Due(Service),
 }

@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 use super::NatsBroker;
 use super::api::failed;
 use super::connection::connected;
-use super::message::from_delivery;
+use super::message::{from_delivery, is_redelivered};
 use crate::broker::{BrokerError, Delivery, Stored};
 
 pub(super) const HAND_BACK: &[u8] = b"-NAK";
@@ -21,6 +21,7 @@ pub(super) struct NatsDelivery {
     within: Duration,
     reply: Subject,
     stored: Stored,
+    is_redelivered: bool,
 }
 
 impl NatsDelivery {
@@ -28,7 +29,8 @@ impl NatsDelivery {
     pub(super) fn new(broker: &NatsBroker, stream: &str, message: &Message) -> Option<Self> {
         let stored = from_delivery(stream, message)?;
         let (client, within) = (broker.client.clone(), broker.request_timeout);
-        Some(Self { client, within, reply: message.reply.clone()?, stored })
+        let is_redelivered = is_redelivered(message);
+        Some(Self { client, within, reply: message.reply.clone()?, stored, is_redelivered })
     }
 
     /// Without a connection there is no answer: the delivery comes back after the acknowledgement time.
@@ -48,6 +50,10 @@ impl NatsDelivery {
 impl Delivery for NatsDelivery {
     fn message(&self) -> &Stored {
         &self.stored
+    }
+
+    fn is_redelivered(&self) -> bool {
+        self.is_redelivered
     }
 
     async fn acknowledge(&self) -> Result<(), BrokerError> {

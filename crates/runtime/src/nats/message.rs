@@ -73,19 +73,29 @@ pub(super) fn from_delivery(stream: &str, message: &Message) -> Option<Stored> {
     })
 }
 
+/// Whether a message was delivered before.
+pub(super) fn is_redelivered(message: &Message) -> bool {
+    let deliveries = message.reply.as_ref().and_then(|reply| number_in(reply.as_str(), 0));
+    deliveries.is_some_and(|deliveries| deliveries > 1)
+}
+
 /// Stream sequence and time of storage in
 /// `$JS.ACK.<stream>.<consumer>.<deliveries>.<stream seq>.<consumer seq>.<time>.<pending>`, or in the
 /// second form, in which domain and account hash stand before the stream and more may follow (NATS ADR-15).
 fn acknowledgement(subject: &str) -> Option<(u64, Timestamp)> {
+    let (sequence, nanos) = (number_in(subject, 1)?, number_in(subject, 3)?);
+    Some((sequence, Timestamp::from_micros(i64::try_from(nanos / 1_000).ok()?)))
+}
+
+/// One of its numbers: 0 the deliveries, 1 the stream sequence, 3 the time.
+fn number_in(subject: &str, offset: usize) -> Option<u64> {
     let tokens: Vec<&str> = subject.strip_prefix("$JS.ACK.")?.split('.').collect();
     let first_number = match tokens.len() {
         7 => 2,
         9.. => 4,
         _ => return None,
     };
-    let number = |offset: usize| tokens.get(first_number + offset)?.parse::<u64>().ok();
-    let (sequence, nanos) = (number(1)?, number(3)?);
-    Some((sequence, Timestamp::from_micros(i64::try_from(nanos / 1_000).ok()?)))
+    tokens.get(first_number + offset)?.parse().ok()
 }
 
 fn sorted(headers: Option<&HeaderMap>) -> Vec<(String, String)> {

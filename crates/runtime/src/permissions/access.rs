@@ -48,6 +48,10 @@ impl Access {
             for log in service.own_log().iter().chain(service.consumes()) {
                 self.read(log.stream(partition));
             }
+            if crate::bootstrap::deciders().any(|decider| decider == service) {
+                // Whether a replay that is asked for has an answer.
+                self.read(Log::DeadLetter.stream(partition));
+            }
             if service == Service::Query {
                 // It shows how far the ledger lags behind every log, and verifies the ledger against them.
                 for log in Log::ALL {

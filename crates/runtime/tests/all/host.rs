@@ -26,29 +26,36 @@ const BOUND: Duration = Duration::from_secs(30);
 const ACK_WAIT: Duration = Duration::from_secs(1);
 
 /// What the service does with a pull request depends on its number.
-const PASSES: u64 = 1;
+pub(crate) const PASSES: u64 = 1;
 const FAILS_TWICE: u64 = 2;
-const NEVER_WORKS: u64 = 3;
+pub(crate) const NEVER_WORKS: u64 = 3;
 const IS_REFUSED: u64 = 4;
 const COMES_TOO_EARLY: u64 = 5;
 const HAS_A_DEADLINE: u64 = 6;
-const TAKES_LONG: u64 = 7;
-const PANICS: u64 = 8;
+pub(crate) const TAKES_LONG: u64 = 7;
+pub(crate) const PANICS: u64 = 8;
 const NATS_IS_AWAY: u64 = 9;
+/// Depends on [`World::phase`]: fails for good, comes too early, passes, panics.
+pub(crate) const FOLLOWS_THE_PHASE: u64 = 10;
+pub(crate) const FAILS: u32 = 0;
+pub(crate) const IS_EARLY: u32 = 1;
+pub(crate) const WORKS: u32 = 2;
+pub(crate) const BREAKS: u32 = 3;
 
 #[derive(Clone, Default)]
-struct Judged {
+pub(crate) struct Judged {
     verdict: bool,
 }
 
-enum Input {
+pub(crate) enum Input {
     Opened(PullRequestOpened),
     Inspected { task: TaskRef },
     Timer(TimerFired),
 }
 
-struct Judge {
+pub(crate) struct Judge {
     early: Arc<AtomicU32>,
+    phase: Arc<AtomicU32>,
 }
 
 impl Decider for Judge {
@@ -67,6 +74,9 @@ impl Decider for Judge {
                 IS_REFUSED => Err(Refusal::Mismatch("not this one".into())),
                 COMES_TOO_EARLY if self.early.fetch_add(1, Ordering::SeqCst) < 3 => {
                     Err(Refusal::TooEarly("wait".into()))
+                }
+                FOLLOWS_THE_PHASE if self.phase.load(Ordering::SeqCst) == IS_EARLY => {
+                    Err(Refusal::TooEarly("not in this phase".into()))
                 }
                 _ => Ok(None),
             },
@@ -113,7 +123,7 @@ fn number(opened: &PullRequestOpened) -> u64 {
 /// How often each task's effect was performed.
 type Performed = Arc<std::sync::Mutex<BTreeMap<String, u32>>>;
 
-struct Validator {
+pub(crate) struct Validator {
     decider: Judge,
     performed: Performed,
     clock: Arc<dyn Clock>,
@@ -165,6 +175,11 @@ impl Hosted for Validator {
             }
             NEVER_WORKS => return Err(Fault::lasting(Code::PrNotFound, "there is no such thing")),
             PANICS => panic!("on purpose"),
+            FOLLOWS_THE_PHASE => match self.decider.phase.load(Ordering::SeqCst) {
+                FAILS => return Err(Fault::lasting(Code::RepositoryUnavailable, "it is not configured")),
+                BREAKS => panic!("on purpose"),
+                _ => {}
+            },
             // Far more often than a fault of the world is tried.
             NATS_IS_AWAY if context.attempt == 1 && self.tries(&context.key) <= 12 => {
                 let operation = "a question".to_owned();
@@ -177,9 +192,10 @@ impl Hosted for Validator {
     }
 }
 
-struct World {
-    broker: Arc<dyn Broker>,
-    clock: Arc<dyn Clock>,
+pub(crate) struct World {
+    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) phase: Arc<AtomicU32>,
     performed: Performed,
     _server: Option<NatsServer>,
 }
@@ -198,25 +214,37 @@ impl Clock for TokioClock {
 }
 
 impl World {
-    fn in_memory() -> Self {
+    pub(crate) fn in_memory() -> Self {
         let clock = Arc::new(TokioClock(tokio::time::Instant::now()));
         let broker = Arc::new(MemoryBroker::new(clock.clone(), &Declared::of(&installation())));
-        Self { broker, clock, performed: Performed::default(), _server: None }
+        Self { broker, clock, phase: Arc::default(), performed: Performed::default(), _server: None }
     }
 
-    async fn on_a_server() -> Self {
+    pub(crate) async fn on_a_server() -> Self {
         let server = NatsServer::start();
         let broker = NatsBroker::connect(ConnectOptions::new(server.client_url(), "tester")).await.unwrap();
         bootstrap(&broker, &Declared::of(&installation()), OnDifference::Report).await.unwrap();
         Self {
             broker: Arc::new(broker),
             clock: Arc::new(System),
+            phase: Arc::default(),
             performed: Performed::default(),
             _server: Some(server),
         }
     }
 
-    fn host(&self, stop: &CancellationToken) -> Host<Validator> {
+    /// The same world behind another broker; its server stays with this one.
+    pub(crate) fn behind(&self, broker: Arc<dyn Broker>) -> Self {
+        Self {
+            broker,
+            clock: self.clock.clone(),
+            phase: self.phase.clone(),
+            performed: self.performed.clone(),
+            _server: None,
+        }
+    }
+
+    pub(crate) fn host(&self, stop: &CancellationToken) -> Host<Validator> {
         let options = HostOptions {
             hold_delay: Duration::from_millis(20),
             progress_every: ACK_WAIT / 4,
@@ -224,13 +252,13 @@ impl World {
             grace: Duration::from_secs(20),
             ..HostOptions::default()
         };
-        let decider = Judge { early: Arc::default() };
+        let decider = Judge { early: Arc::default(), phase: self.phase.clone() };
         let service = Validator { decider, performed: self.performed.clone(), clock: self.clock.clone() };
         Host::new(service, self.broker.clone(), self.clock.clone(), options, stop.clone())
     }
 
     /// Publishes what the deployer would say.
-    async fn opened(&self, task: &str, number: u64) {
+    pub(crate) async fn opened(&self, task: &str, number: u64) {
         let event: Event = PullRequestOpened {
             task: Some(TaskRef { task: task.into(), run: 1, attempt: 1, ..Default::default() }),
             pull_request: Some(millrace_events::v1::PullRequest { number, ..Default::default() }),
@@ -243,12 +271,12 @@ impl World {
         self.raw(&key, envelope.encode()).await;
     }
 
-    async fn raw(&self, key: &Key, payload: Vec<u8>) {
+    pub(crate) async fn raw(&self, key: &Key, payload: Vec<u8>) {
         let append = Append::new(Log::Deployer.stream(0), Log::Deployer.subject(key, 1), payload);
         let _ = self.broker.append(&append.content_type(CONTENT_TYPE_PROTOBUF)).await.unwrap();
     }
 
-    async fn log(&self, log: Log) -> Vec<Event> {
+    pub(crate) async fn log(&self, log: Log) -> Vec<Event> {
         let stored = self.broker.read(&log.stream(0), None, 1, 10_000).await.unwrap();
         stored
             .iter()
@@ -256,12 +284,12 @@ impl World {
             .collect()
     }
 
-    fn performed(&self, task: &str) -> u32 {
+    pub(crate) fn performed(&self, task: &str) -> u32 {
         self.performed.lock().unwrap().get(task).copied().unwrap_or(0)
     }
 
     /// Runs one host until `log` holds `count` events, then stops it in order.
-    async fn run_until(&self, log: Log, count: usize) -> Vec<Event> {
+    pub(crate) async fn run_until(&self, log: Log, count: usize) -> Vec<Event> {
         let stop = CancellationToken::new();
         let running = self.host(&stop).run();
         let watch = async {
@@ -273,7 +301,7 @@ impl World {
         self.log(log).await
     }
 
-    async fn until(&self, log: Log, count: usize) {
+    pub(crate) async fn until(&self, log: Log, count: usize) {
         let started = tokio::time::Instant::now();
         while self.log(log).await.len() < count {
             assert!(

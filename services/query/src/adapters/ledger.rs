@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use millrace_ledger::{FailureFilter, Ledger, LedgerError, Stage, Status, TaskFilter, WorkOrderFilter};
+use millrace_ledger::{
+    DeadLetterFilter, FailureFilter, Ledger, LedgerError, Stage, Status, TaskFilter, WorkOrderFilter,
+};
 use millrace_rpc::v1;
 
 use super::{rows, submission};
-use crate::ports::{Changes, LedgerReader, Page, PageRequest, PortError};
+use crate::ports::{Changes, LedgerReader, LetterFilter, Page, PageRequest, PortError};
 
 /// Events of the feed that are looked at in one step of a watch.
 const FEED: u32 = 500;
@@ -105,9 +107,18 @@ impl LedgerReader for StoredLedger {
         slice(all.into_iter().map(rows::insight).collect(), page)
     }
 
-    async fn dead_letters(&self, page: &PageRequest) -> Result<Page<v1::DeadLetter>, PortError> {
-        let all = self.ledger.list_dead_letters().await.map_err(failed)?;
-        slice(all.into_iter().map(rows::dead_letter).collect(), page)
+    async fn dead_letters(
+        &self,
+        filter: &LetterFilter,
+        page: &PageRequest,
+    ) -> Result<Page<v1::DeadLetter>, PortError> {
+        let filter = DeadLetterFilter {
+            include_handled: filter.include_handled,
+            code: filter.code.clone(),
+            service: filter.service.clone(),
+        };
+        let found = self.ledger.list_dead_letters(&filter, page.size, page.token.as_deref()).await;
+        Ok(convert(found.map_err(failed)?, rows::dead_letter))
     }
 
     async fn dead_letter(

@@ -165,7 +165,19 @@ pub(super) fn insight(row: InsightRow) -> v1::Insight {
 }
 
 pub(super) fn dead_letter(row: DeadLetterRow) -> v1::DeadLetter {
+    let state = match row.handled_at {
+        Some(_) => v1::DeadLetterState::Handled,
+        None if row.requested > row.answered => v1::DeadLetterState::ReplayRequested,
+        None => v1::DeadLetterState::Open,
+    };
     v1::DeadLetter {
+        state: state as i32,
+        failures: row.failures,
+        replays: row.replays,
+        replay_requested_at: row.replay_requested_at.map(wire_time),
+        replay_requested_by: row.replay_requested_by,
+        handled_at: row.handled_at.map(wire_time),
+        answered: row.answered,
         position: Some(v1::Position { stream: row.stream, sequence: row.sequence }),
         subject: row.subject,
         service: row.service,

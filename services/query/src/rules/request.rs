@@ -176,7 +176,8 @@ fn repository(text: &str) -> Result<String, RequestError> {
     })
 }
 
-fn reason(text: &str) -> Result<String, RequestError> {
+/// A reason, trimmed; an error when it is too long.
+pub(super) fn reason(text: &str) -> Result<String, RequestError> {
     match text.chars().count() {
         0..=MAX_REASON_CHARS => Ok(text.trim().to_owned()),
         count => {

@@ -57,6 +57,11 @@ async fn call(server: &mut Server, method: &str) -> Result<(), Status> {
         "Cancel" => operator.cancel(decision()).await.map(|_| ()),
         "Retry" => operator.retry(decision()).await.map(|_| ()),
         "Pause" => operator.pause(decision()).await.map(|_| ()),
+        "ReplayDeadLetter" => {
+            let position = v1::Position { stream: Log::Intake.stream(0), sequence: 1 };
+            let request = v1::ReplayDeadLetterRequest { position: Some(position), ..Default::default() };
+            operator.replay_dead_letter(request).await.map(|_| ())
+        }
         "Resume" => operator.resume(decision()).await.map(|_| ()),
         "SubmitSpec" => {
             let request = v1::SubmitSpecRequest {
@@ -86,7 +91,7 @@ async fn s0_1g_no_method_succeeds_while_its_dependencies_are_down() {
         world.apply("VTID-00001", v1::TaskStatus::Active, event(Log::Dispatcher, 1, "TaskScheduled", 1));
     });
     let methods = methods();
-    assert_eq!(methods.len(), 24, "{methods:?}");
+    assert_eq!(methods.len(), 25, "{methods:?}");
     for method in &methods {
         // The request itself is good, so the failure below is the dependency's.
         call(&mut server, method).await.unwrap_or_else(|status| panic!("{method}: {status}"));

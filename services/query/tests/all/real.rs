@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_decider::Timestamp;
+use millrace_decider::{Cause, Timestamp};
 use millrace_events::{Code, Envelope, Event, Key, Log, v1 as events};
 use millrace_ledger::{Ledger, rebuild};
 use millrace_query::adapters::{BrokerLogs, BrokerStreams, ChainVerifier, StoredLedger, StoredTexts};
@@ -402,4 +402,94 @@ async fn health_shows_heartbeats_lag_and_the_chain_is_compared_with_the_streams(
     real.ledger.execute_raw(changed).await.unwrap();
     let verdict = real.query.verify_ledger(v1::VerifyLedgerRequest {}).await.unwrap().into_inner();
     assert!(!verdict.intact, "{verdict:?}");
+}
+
+#[tokio::test]
+async fn a_dead_letter_is_replayed_on_request_and_once() {
+    replay(Real::start().await).await;
+    replay(Real::postgres().await).await;
+}
+
+async fn replay(mut real: Real) {
+    let message = Cause::new(Log::Intake.stream(0), 1);
+    let (stream, subject) = (message.stream.clone(), Log::Intake.subject(&Key::new("req-1").unwrap(), 1));
+    let _ = real.broker.append(&Append::new(&stream, &subject, b"nonsense".to_vec())).await.unwrap();
+    let position = v1::Position { stream: stream.clone(), sequence: 1 };
+    let key = |service: &str| Key::dead_letter(&message, service).to_string();
+    let letter = |service: &str, replay| events::DeadLettered {
+        service: service.to_owned(),
+        stream: stream.clone(),
+        sequence: 1,
+        subject: subject.clone(),
+        attempts: 1,
+        failure: Some(events::Failure::new(Code::EventInvalid, "cannot be read")),
+        replay,
+    };
+    for service in ["spec-registry", "validator"] {
+        real.log(&key(service), letter(service, 0)).await;
+    }
+    real.project().await;
+    let ask = |service: &str, sequence| v1::ReplayDeadLetterRequest {
+        position: Some(v1::Position { sequence, ..position.clone() }),
+        service: service.to_owned(),
+        reason: "mended".to_owned(),
+    };
+    let missing = real.operator.replay_dead_letter(ask("", 9)).await.unwrap_err();
+    assert_eq!(missing.code(), tonic::Code::NotFound);
+    let nobodys = real.operator.replay_dead_letter(ask("worker", 1)).await.unwrap_err();
+    assert_eq!(nobodys.code(), tonic::Code::NotFound);
+    let several = real.operator.replay_dead_letter(ask("", 1)).await.unwrap_err();
+    assert!(several.message().contains("spec-registry, validator"), "{several}");
+
+    let first = real.operator.replay_dead_letter(ask("validator", 1)).await.unwrap().into_inner();
+    let again = real.operator.replay_dead_letter(ask("validator", 1)).await.unwrap().into_inner();
+    assert_eq!((first.key.clone(), again.duplicate), (key("validator"), true));
+    let requested = first.position.clone().unwrap();
+    assert_eq!(again.position, Some(requested.clone()));
+    real.project().await;
+    let states = async |real: &mut Real, code: &str, include_handled| {
+        let (code, include_handled) = (code.to_owned(), include_handled);
+        let request = v1::ListDeadLettersRequest { code, include_handled, ..Default::default() };
+        let found = real.query.list_dead_letters(request).await.unwrap().into_inner().dead_letters;
+        let mut states: Vec<_> = found
+            .into_iter()
+            .map(|letter| (letter.service.clone(), letter.state(), letter.failures))
+            .collect();
+        states.sort();
+        states
+    };
+    use v1::DeadLetterState::{Handled, Open, ReplayRequested};
+    let (registry, validator) = ("spec-registry".to_owned(), "validator".to_owned());
+    let expected = [(registry.clone(), Open, 1), (validator.clone(), ReplayRequested, 1)];
+    assert_eq!(states(&mut real, "EVENT_INVALID", false).await, expected);
+
+    // It fails again: open, and the next request is another one.
+    real.log(&key("validator"), letter("validator", requested.sequence)).await;
+    real.project().await;
+    assert_eq!(states(&mut real, "", false).await[1], (validator.clone(), Open, 2));
+    let second = real.operator.replay_dead_letter(ask("validator", 1)).await.unwrap().into_inner();
+    assert!(!second.duplicate);
+    let replayed = events::DeadLetterReplayed {
+        stream: stream.clone(),
+        sequence: 1,
+        service: validator.clone(),
+        replay: second.position.unwrap().sequence,
+    };
+    real.log(&key("validator"), replayed).await;
+    real.project().await;
+    assert_eq!(states(&mut real, "", false).await, [(registry.clone(), Open, 1)]);
+    assert_eq!(states(&mut real, "", true).await[1], (validator.clone(), Handled, 2));
+    assert!(states(&mut real, "INTERNAL", true).await.is_empty());
+    let handled = real.operator.replay_dead_letter(ask("validator", 1)).await.unwrap_err();
+    assert!(handled.message().contains("handled already"), "{handled}");
+
+    let request = v1::GetDeadLetterRequest { position: Some(position.clone()), min_sequence: None };
+    let found = real.query.get_dead_letter(request).await.unwrap().into_inner();
+    assert_eq!((found.dead_letters.len(), found.dead_letters[1].replays), (2, 2));
+    let names: Vec<&str> = found.history.iter().map(|event| event.name.as_str()).collect();
+    let (failed, asked) = ("DeadLettered", "DeadLetterReplayRequested");
+    assert_eq!(names[0], failed, "that of the spec-registry");
+    let mut of_validator = names[1..].to_vec();
+    of_validator.sort_unstable();
+    assert_eq!(of_validator, [asked, asked, "DeadLetterReplayed", failed, failed]);
 }

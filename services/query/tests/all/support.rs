@@ -7,7 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use millrace_decider::Timestamp;
 use millrace_events::{Envelope, Log};
-use millrace_query::ports::{Changes, LedgerReader, Logs, Page, PageRequest, PortError, Texts, Verifier};
+use millrace_query::ports::{
+    Changes, LedgerReader, LetterFilter, Logs, Page, PageRequest, PortError, Texts, Verifier,
+};
 use millrace_query::{LedgerQueryService, OperatorService, QueryConfig};
 use millrace_rpc::client::{self, LedgerQueryClient, OperatorClient};
 use millrace_rpc::server::Stopped;
@@ -131,7 +133,11 @@ impl LedgerReader for Script {
         self.up().map(|_| one_page(Vec::new()))
     }
 
-    async fn dead_letters(&self, _: &PageRequest) -> Result<Page<v1::DeadLetter>, PortError> {
+    async fn dead_letters(
+        &self,
+        _: &LetterFilter,
+        _: &PageRequest,
+    ) -> Result<Page<v1::DeadLetter>, PortError> {
         self.up().map(|_| one_page(Vec::new()))
     }
 
@@ -188,6 +194,10 @@ impl Logs for Script {
 
     async fn heads(&self) -> Result<BTreeMap<String, (Log, u64)>, PortError> {
         self.up().map(|_| BTreeMap::new())
+    }
+
+    async fn alarms(&self) -> Result<Vec<v1::LogAlarm>, PortError> {
+        self.up().map(|_| Vec::new())
     }
 
     async fn heartbeats(&self, _now: Timestamp) -> Result<Vec<v1::ServiceHealth>, PortError> {

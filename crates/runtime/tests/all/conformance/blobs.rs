@@ -50,8 +50,8 @@ pub(super) async fn damaged_bytes_are_not_handed_out(world: &World) {
     let digest = blobs.put(b"what was meant").await.unwrap();
     let mut forged =
         Append::new(BLOB_STREAM, format!("millrace.blobs.{digest}.0"), b"what was put there".to_vec());
-    forged.headers.push(("Millrace-Blob-Chunks", "1".to_owned()));
-    forged.headers.push(("Millrace-Blob-Size", "18".to_owned()));
+    forged.headers.push(("Millrace-Blob-Chunks".into(), "1".to_owned()));
+    forged.headers.push(("Millrace-Blob-Size".into(), "18".to_owned()));
     let _ = world.broker.append(&forged).await.unwrap();
     assert!(matches!(blobs.get(&digest).await, Err(BlobError::Damaged { .. })));
 }

@@ -51,7 +51,7 @@ pub(super) async fn a_long_log_is_read_in_one_call(world: &World) {
 
 pub(super) async fn a_message_is_the_same_on_every_way(world: &World) {
     let mut append = entry("test.log.picked.a", "x").content_type("text/plain").expecting(0).with_id("one");
-    append.headers.push(("Another", "value: with colon".to_owned()));
+    append.headers.push(("Another".into(), "value: with colon".to_owned()));
     let sequence = world.broker.append(&append).await.unwrap().sequence;
     let consumer = world.consumer("picky").await;
     let delivered = fetch_one(consumer.as_ref()).await.message().clone();
