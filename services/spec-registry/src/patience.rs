@@ -41,8 +41,9 @@ impl<'a> Patience<'a> {
 impl MayPass for BrokerError {
     fn may_pass(&self) -> bool {
         match self {
-            Self::Timeout { .. } | Self::Failed { .. } => true,
-            Self::Missing { .. } | Self::Forbidden { .. } => false,
+            // Missing is what a stream is while its server is being stopped or has just started, too.
+            Self::Timeout { .. } | Self::Failed { .. } | Self::Missing { .. } => true,
+            Self::Forbidden { .. } => false,
         }
     }
 }
@@ -82,6 +83,8 @@ mod tests {
             let away = BrokerError::Timeout { operation, after: Duration::from_secs(5) };
             patience.after(BlobError::Broker(away)).await.unwrap();
         }
+        let stopping = BrokerError::Missing { what: "stream S".to_owned() };
+        patience.after(BlobError::Broker(stopping)).await.unwrap();
         let forbidden = AppendError::Forbidden { subject: "x".to_owned() };
         let digest = "d".to_owned();
         let error = patience.after(BlobError::Append { digest, source: forbidden }).await.unwrap_err();

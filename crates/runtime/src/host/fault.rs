@@ -54,7 +54,7 @@ impl Fault {
 
 impl From<BrokerError> for Fault {
     fn from(error: BrokerError) -> Self {
-        let waits = matches!(error, BrokerError::Timeout { .. } | BrokerError::Failed { .. });
+        let waits = is_outage(&error);
         let fault = Self::transient(Code::Internal, "NATS did not do what it was asked for");
         Self { waits, ..fault.caused_by(error) }
     }
@@ -62,16 +62,36 @@ impl From<BrokerError> for Fault {
 
 impl From<BlobError> for Fault {
     fn from(error: BlobError) -> Self {
-        let outage =
-            |error: &BrokerError| matches!(error, BrokerError::Timeout { .. } | BrokerError::Failed { .. });
         let waits = match &error {
             BlobError::Broker(error) | BlobError::Append { source: AppendError::Broker(error), .. } => {
-                outage(error)
+                is_outage(error)
             }
             BlobError::Append { source: AppendError::Timeout { .. }, .. } => true,
             _ => false,
         };
         let message = "the content-addressed store did not do what it was asked for";
         Self { waits, ..Self::transient(Code::Internal, message).caused_by(error) }
+    }
+}
+
+/// Whether NATS is away. A server that is being stopped or has just started says that a stream is missing,
+/// while its clients are still, or again, connected: an answer that is waited out like none.
+fn is_outage(error: &BrokerError) -> bool {
+    !matches!(error, BrokerError::Forbidden { .. })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// F13: a server that is stopped in order takes its streams away before it ends its connections.
+    #[test]
+    fn a_stream_that_is_missing_for_a_moment_is_waited_for_and_a_refusal_is_not() {
+        let missing = || BrokerError::Missing { what: "stream S".to_owned() };
+        assert!(Fault::from(missing()).waits);
+        assert!(Fault::from(BlobError::Broker(missing())).waits);
+        let source = AppendError::Broker(missing());
+        assert!(Fault::from(BlobError::Append { digest: "d".to_owned(), source }).waits);
+        assert!(!Fault::from(BrokerError::Forbidden { operation: "get".to_owned() }).waits);
     }
 }
