@@ -1,6 +1,6 @@
 # `make run` shows Millrace at work, `make test` checks everything. Both set up what is missing first.
 .DEFAULT_GOAL := help
-.PHONY: help run test setup setup-run build lint fmt manifests deny
+.PHONY: help run test chaos setup setup-run build lint fmt manifests deny
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -10,6 +10,9 @@ run: setup-run build ## Carry a sample spec to a verified release and leave ever
 
 test: setup ## Run every check and test (what CI runs)
 	@scripts/test.sh
+
+chaos: setup ## Cut power, fill disks, flip bits, flood (needs root; half an hour)
+	@scripts/chaos.sh
 
 setup: ## Install what building, running and testing need
 	@scripts/setup.sh test

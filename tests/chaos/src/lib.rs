@@ -15,12 +15,16 @@
 
 mod disk;
 mod ending;
+mod memory;
 mod report;
+mod scripted;
 mod streams;
 mod submissions;
 
 pub use disk::{FrailDisk, SmallDisk};
 pub use ending::{Ending, at_rest, check_ending, verify};
+pub use memory::peak_mib;
 pub use report::Report;
+pub use scripted::Scripted;
 pub use streams::{Events, read_all};
 pub use submissions::{Journal, Sender, Sent, Spec};

@@ -11,6 +11,8 @@
 mod bit_rot;
 #[path = "all/disk_full.rs"]
 mod disk_full;
+#[path = "all/flood.rs"]
+mod flood;
 #[path = "all/ledger_faults.rs"]
 mod ledger_faults;
 #[path = "all/power_cut.rs"]
