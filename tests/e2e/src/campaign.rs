@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use millrace_events::{DispatcherEvent, Envelope, Event, Log};
 use millrace_rpc::v1::OperatorRequest;
+use millrace_runtime::blobs::digest_of;
 use millrace_runtime::broker::Broker;
 use millrace_runtime::nats::NatsBroker;
 use millrace_runtime::permissions::Identity;
@@ -13,8 +14,8 @@ use tokio::time::sleep;
 
 use crate::cluster::{Cluster, Options};
 use crate::dice::Dice;
-use crate::invariants::{Damage, Evidence, Expected, Violation, check};
-use crate::journal::Journal;
+use crate::invariants::{Damage, End, Evidence, Expected, Violation, check};
+use crate::journal::{Journal, Kind};
 use crate::monitor::{self, Lag};
 use crate::producer::Producer;
 use crate::proxy::Proxy;
@@ -37,6 +38,8 @@ pub enum Work {
     Failing,
     /// The same, and a person asks for another run, which fails too.
     Retried,
+    /// A person cancels it.
+    Cancelled,
 }
 
 /// A task that was handed in.
@@ -144,8 +147,15 @@ impl Campaign {
             let of_it = drawn.iter().filter(|(submitted, ..)| submitted.repository == number);
             let specs: Vec<(String, String)> =
                 of_it.map(|(_, path, text)| (path.clone(), text.clone())).collect();
+            let note = |kind| {
+                for (path, text) in &specs {
+                    self.journal.note("git", "push", path, &digest_of(text.as_bytes()), kind);
+                }
+            };
             if !specs.is_empty() {
+                note(Kind::Invoke);
                 repository.add_specs(&specs);
+                note(Kind::Ok);
             }
         }
         self.submitted.extend(drawn.into_iter().map(|(submitted, ..)| submitted));
@@ -190,6 +200,19 @@ impl Campaign {
         producer.submit(repository, path, text, Duration::from_secs(60)).await;
     }
 
+    /// Cancels a task's first run. Asked again until the service has taken it: twice is once.
+    pub async fn cancel(&self, task: &str) {
+        loop {
+            if let Some(mut operator) = self.cluster.try_operator().await {
+                let cancel = operator.cancel(request_about(task));
+                if let Ok(Ok(_)) = tokio::time::timeout(Duration::from_secs(3), cancel).await {
+                    return;
+                }
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+
     /// Tasks whose last run has not ended, by what the dispatcher's log says; and asks for the second run of
     /// those that are to have one.
     pub async fn open(&mut self) -> BTreeSet<String> {
@@ -202,11 +225,10 @@ impl Campaign {
             }
             open.insert(submitted.task.clone());
             if run == 2 && self.ends.of(&submitted.task, 1) {
-                let request =
-                    OperatorRequest { task: submitted.task.clone(), run: 1, ..OperatorRequest::default() };
                 // Asked again until the run is there: twice is once.
                 if let Some(mut operator) = self.cluster.try_operator().await {
-                    let _asked = tokio::time::timeout(Duration::from_secs(3), operator.retry(request)).await;
+                    let retry = operator.retry(request_about(&submitted.task));
+                    let _asked = tokio::time::timeout(Duration::from_secs(3), retry).await;
                 }
             }
         }
@@ -310,16 +332,21 @@ impl Campaign {
             task: submitted.task.clone(),
             repository: self.cluster.repositories[submitted.repository].name.clone(),
             runs: if submitted.work == Work::Retried { 2 } else { 1 },
-            released: submitted.work == Work::Plain,
+            end: match submitted.work {
+                Work::Plain => End::Released,
+                Work::Failing | Work::Retried => End::Failed,
+                Work::Cancelled => End::Cancelled,
+            },
         }
     }
 
     /// Copies everything to where it outlives the test; the path.
     fn keep(&self) -> String {
         let to = std::env::temp_dir().join(format!("millrace-campaign-{}-{}", self.name, self.seed));
+        std::fs::create_dir_all(&to).unwrap();
         let copied = std::process::Command::new("cp")
             .args(["-r", "--reflink=auto"])
-            .args([self.cluster.path(""), to.clone()])
+            .args([self.cluster.path(""), self.cluster.nats.store(), to.clone()])
             .status();
         match copied {
             Ok(status) if status.success() => to.display().to_string(),
@@ -336,6 +363,10 @@ impl Campaign {
     pub fn seconds(&self) -> f64 {
         self.started.elapsed().as_secs_f64()
     }
+}
+
+fn request_about(task: &str) -> OperatorRequest {
+    OperatorRequest { task: task.to_owned(), run: 1, ..OperatorRequest::default() }
 }
 
 /// Which runs have ended, followed in the dispatcher's log.

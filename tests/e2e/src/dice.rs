@@ -16,14 +16,15 @@ impl Dice {
 
     /// The seed that `SEED` names, in decimal, else one of this moment. Whoever takes it prints it.
     pub fn seed() -> u64 {
-        let moment = || {
-            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-            now.as_nanos() as u64
-        };
         match std::env::var("SEED") {
             Ok(text) => text.parse().expect("SEED is a number"),
             Err(_) => moment(),
         }
+    }
+
+    /// Unlike any other.
+    pub fn of_this_moment() -> Self {
+        Self::new(moment() ^ u64::from(std::process::id()).rotate_left(32))
     }
 
     fn next(&mut self) -> u64 {
@@ -56,6 +57,10 @@ impl Dice {
             things.swap(last, self.below(last + 1));
         }
     }
+}
+
+fn moment() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64
 }
 
 #[cfg(test)]

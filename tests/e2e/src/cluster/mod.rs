@@ -17,6 +17,7 @@ use millrace_runtime::nats::{ConnectOptions, NatsBroker};
 use millrace_runtime::permissions::{Identity, IdentityKey, generate_keys, nats_config};
 use millrace_testkit::{NatsServer, nats};
 
+use crate::dice::Dice;
 use crate::leftovers;
 use crate::process::Process;
 use crate::repository::Repository;
@@ -103,13 +104,9 @@ impl Cluster {
             .collect();
         let repository = repositories[0].clone();
         let names = Self::names();
-        // All at once, so that no port is handed out twice.
-        let sockets: Vec<TcpListener> =
-            names.iter().map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        let query = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let health =
-            names.into_iter().zip(sockets.iter().map(|socket| socket.local_addr().unwrap())).collect();
-        drop(sockets);
+        let mut free = free_ports(names.len() + 1).into_iter();
+        let query = free.next().unwrap();
+        let health = names.into_iter().zip(free).collect();
         let (processes, detours) = (BTreeMap::new(), BTreeMap::new());
         let cluster =
             Self { processes, nats, repository, repositories, keys, options, query, health, detours, folder };
@@ -196,6 +193,19 @@ impl Cluster {
         }
         std::fs::write(self.path("millrace.toml"), text).unwrap();
     }
+}
+
+/// Addresses that nobody listens on. Not from the range that the system takes ports of its own choice from: a
+/// service that is started again must find its own free.
+fn free_ports(count: usize) -> Vec<SocketAddr> {
+    const PORTS: std::ops::Range<usize> = 10_000..30_000;
+    let mut dice = Dice::of_this_moment();
+    let mut held = Vec::new();
+    while held.len() < count {
+        let port = PORTS.start + dice.below(PORTS.len());
+        held.extend(TcpListener::bind(("127.0.0.1", port as u16)));
+    }
+    held.iter().map(|socket: &TcpListener| socket.local_addr().unwrap()).collect()
 }
 
 impl Drop for Cluster {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Damage, Evidence, Violation};
+use super::{Damage, End, Evidence, Violation};
 use crate::receiving::{Merge, Receiver};
 
 /// I3. The keys: a pull request per attempt's branch, a merge per attempt and (unless it was reverted) per
@@ -15,16 +15,17 @@ pub(super) fn once(evidence: &Evidence) -> Vec<Violation> {
         let merges: Vec<&Merge> =
             receiver.map(|receiver| standing(receiver, &expected.task)).unwrap_or_default();
         let task = &expected.task;
-        match (expected.released, merges.len()) {
+        match (expected.end == End::Released, merges.len()) {
             (true, 0) => violations.push(wrong(Damage::Lost, format!("{task} is not in its base branch"))),
             (false, 1..) => {
                 violations
-                    .push(wrong(Damage::Wrong, format!("{task} has failed and was merged: {merges:?}")));
+                    .push(wrong(Damage::Wrong, format!("{task} was not released and is merged: {merges:?}")));
             }
             _ => {}
         }
         let was_started = |merge: &Merge| receiver.is_some_and(|found| found.starts.contains(&merge.commit));
-        if let Some(merge) = merges.iter().find(|merge| expected.released && !was_started(merge)) {
+        if let Some(merge) = merges.iter().find(|merge| expected.end == End::Released && !was_started(merge))
+        {
             let text = format!("{} of {task} was merged and never started on its target", merge.commit);
             violations.push(wrong(Damage::Lost, text));
         }
@@ -112,7 +113,7 @@ mod tests {
             task: task.to_owned(),
             repository: "shop".to_owned(),
             runs: 1,
-            released: true,
+            end: End::Released,
         };
         Evidence {
             receivers: vec![receiver],
@@ -152,7 +153,7 @@ mod tests {
         broken(once, |all| receiver(all, &|r| r.starts.push("a".into())), "1 starts more");
         broken(once, |all| receiver(all, &|r| drop(r.starts.remove(0))), "never started");
         broken(once, |all| receiver(all, &|r| r.reverted = vec!["a".into(), "a".into()]), "2 reverts of a");
-        broken(once, |all| all.expected[0].released = false, "has failed and was merged");
+        broken(once, |all| all.expected[0].end = End::Failed, "was not released and is merged");
     }
 
     #[test]

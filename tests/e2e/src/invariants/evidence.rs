@@ -47,8 +47,19 @@ pub struct Expected {
     pub repository: String,
     /// How many runs it has.
     pub runs: u32,
-    /// Whether it ends released and verified; else with a failure.
-    pub released: bool,
+    /// How the last of them ends.
+    pub end: End,
+}
+
+/// How a run must end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Released and verified.
+    Released,
+    /// With a failure.
+    Failed,
+    /// By a person.
+    Cancelled,
 }
 
 /// A message of a log, as it is stored and as it reads.

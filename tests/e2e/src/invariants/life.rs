@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use millrace_events::v1::TaskRef;
 use millrace_events::{DeployerEvent, DispatcherEvent, Event, Log, WorkerEvent};
 
-use super::{Damage, Evidence, Violation};
+use super::{Damage, End, Evidence, Violation};
 
 /// Status of a run, DESIGN section 5.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,16 +85,13 @@ pub(super) fn legal(evidence: &Evidence) -> Vec<Violation> {
             violations.push(wrong(damage, format!("{task} has {found} runs, not {}", expected.runs)));
         }
         let end = runs.get(&(task, expected.runs)).and_then(|steps| steps.last()).map(|(_, status)| *status);
-        let is_right = match end {
-            Some(Status::Complete) => expected.released,
-            Some(Status::Failed) => !expected.released,
-            _ => false,
+        let right = match expected.end {
+            End::Released => Status::Complete,
+            End::Failed => Status::Failed,
+            End::Cancelled => Status::Cancelled,
         };
-        if !is_right {
-            let text = format!(
-                "{task} should be {}, it is {end:?}",
-                if expected.released { "released" } else { "failed" }
-            );
+        if end != Some(right) {
+            let text = format!("{task} should be {:?}, it is {end:?}", expected.end);
             violations.push(wrong(Damage::Wrong, text));
         }
     }

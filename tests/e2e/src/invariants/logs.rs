@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use millrace_events::Log;
+use millrace_events::v1::spec_submitted::Spec;
+use millrace_events::{Event, IntakeEvent, Log};
 use millrace_runtime::blobs::digest_of;
 
 use super::{Damage, Evidence, Violation};
-use crate::journal::Kind;
+use crate::journal::{Entry, Kind};
 
 /// I1.
 pub(super) fn acknowledged(evidence: &Evidence) -> Vec<Violation> {
@@ -14,9 +15,21 @@ pub(super) fn acknowledged(evidence: &Evidence) -> Vec<Violation> {
     for message in evidence.log(Log::Intake) {
         stored.entry(message.key()).or_default().push(digest_of(&message.stored.payload));
     }
+    // What was pushed is handed in by the registry, with its bytes in the store or in the event.
+    let mut handed_in: BTreeSet<String> = BTreeSet::new();
+    for (_, event) in evidence.events(Log::Intake) {
+        let Event::Intake(IntakeEvent::SpecSubmitted(event)) = event else { continue };
+        handed_in.extend(event.spec.as_ref().map(|spec| match spec {
+            Spec::SpecBlob(blob) => blob.sha256.clone(),
+            Spec::SpecContent(bytes) => digest_of(bytes),
+        }));
+    }
     let of_kind = |kind: Kind| evidence.journal.iter().filter(move |entry| entry.kind == kind);
-    let acknowledged: BTreeSet<(&str, &str)> =
-        of_kind(Kind::Ok).map(|entry| (entry.key.as_str(), entry.value.as_str())).collect();
+    let is_push = |entry: &&Entry| entry.op == "push";
+    let acknowledged: BTreeSet<(&str, &str)> = of_kind(Kind::Ok)
+        .filter(|entry| !is_push(entry))
+        .map(|entry| (entry.key.as_str(), entry.value.as_str()))
+        .collect();
     let found =
         |key: &str, value: &str| stored.get(key).is_some_and(|all| all.iter().any(|one| one == value));
     let violation = |damage, text| Violation { invariant: "I1", damage, text };
@@ -27,7 +40,10 @@ pub(super) fn acknowledged(evidence: &Evidence) -> Vec<Violation> {
     let refused = of_kind(Kind::Fail).filter(|entry| found(&entry.key, &entry.value)).map(|entry| {
         violation(Damage::Wrong, format!("{} was refused and stands there all the same", entry.key))
     });
-    lost.chain(refused).collect()
+    let unseen = of_kind(Kind::Ok).filter(is_push).filter(|entry| !handed_in.contains(&entry.value));
+    let unseen =
+        unseen.map(|entry| violation(Damage::Lost, format!("{} was pushed and never handed in", entry.key)));
+    lost.chain(refused).chain(unseen).collect()
 }
 
 /// I2.
@@ -78,7 +94,6 @@ mod tests {
 
     use super::*;
     use crate::invariants::Message;
-    use crate::journal::Entry;
 
     fn message(log: Log, key: &str, id: &str, sequence: u64, follows: Option<u64>) -> Message {
         let event: Event = SpecSubmitted::default().into();
@@ -122,6 +137,9 @@ mod tests {
         assert!(acknowledged(&evidence)[0].text.contains("other bytes"));
         evidence.journal = vec![entry("req-1", &value, Kind::Fail)];
         assert!(acknowledged(&evidence)[0].text.contains("was refused"));
+        let pushed = Entry { op: "push".to_owned(), ..entry("docs/specs/1.md", "nowhere", Kind::Ok) };
+        evidence.journal = vec![pushed];
+        assert!(acknowledged(&evidence)[0].text.contains("never handed in"));
     }
 
     #[test]

@@ -10,7 +10,7 @@ mod logs;
 
 use std::fmt;
 
-pub use evidence::{Evidence, Expected, LedgerSeen, Message};
+pub use evidence::{End, Evidence, Expected, LedgerSeen, Message};
 
 /// What an invariant found broken.
 #[derive(Debug, Clone, PartialEq, Eq)]

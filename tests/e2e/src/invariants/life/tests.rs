@@ -62,7 +62,12 @@ fn good() -> Evidence {
     let merge = Merge { commit: "m".into(), task: "T-1".into(), attempt: "1.1".into(), head: "h".into() };
     Evidence {
         logs: BTreeMap::from([log(vec![scheduled(1), completed(1)]), log(vec![claimed(), executed(1)])]),
-        expected: vec![Expected { task: "T-1".into(), repository: "shop".into(), runs: 1, released: true }],
+        expected: vec![Expected {
+            task: "T-1".into(),
+            repository: "shop".into(),
+            runs: 1,
+            end: End::Released,
+        }],
         receivers: vec![Receiver { merges: vec![merge], ..Receiver::default() }],
         consumers: vec![Lag { stream: "S".into(), durable: "d".into(), pending: 0, unanswered: 0 }],
         ..Evidence::default()
@@ -87,11 +92,11 @@ fn i6_finds_two_ends_illegal_steps_and_what_the_ledger_refused() {
     broken(legal, "has 2 ends", |all| put(all, vec![scheduled(1), completed(1), completed(1)]));
     broken(legal, "Complete became Active", |all| put(all, vec![scheduled(1), completed(1), scheduled(1)]));
     broken(legal, "has 2 runs", |all| put(all, vec![scheduled(1), completed(1), scheduled(2)]));
-    broken(legal, "should be released", |all| {
+    broken(legal, "should be Released", |all| {
         let failed = TaskFailed { task: task(1), ..TaskFailed::default() };
         put(all, vec![scheduled(1), failed.into()]);
     });
-    broken(legal, "should be failed", |all| all.expected[0].released = false);
+    broken(legal, "should be Failed", |all| all.expected[0].end = End::Failed);
     broken(legal, "has 0 runs", |all| all.expected[0].task = "T-9".into());
     broken(legal, "refused by the ledger", |all| {
         all.ledger.live = r#"{"table":"events","row":{"mark":"STATE_MISMATCH"}}"#.to_owned();

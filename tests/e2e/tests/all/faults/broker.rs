@@ -48,7 +48,7 @@ async fn f05_the_broker_stands_still() {
     campaign.reckon(BOUND).await;
 }
 
-/// F06, I1, I2, S0-4.9a: a producer sends again what nobody answered, later than the broker remembers message
+/// F06, I1, I2, S3-4.3b: a producer sends again what nobody answered, later than the broker remembers message
 /// ids. Only the key that follows from the bytes, and the expected sequence, make it one.
 #[tokio::test(flavor = "multi_thread")]
 async fn f06_a_producer_sends_again_after_the_window_of_message_ids() {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use millrace_e2e::{Campaign, Cluster, Plan, Submitted, Work};
 use millrace_events::{Event, Log, SpecRegistryEvent};
+use millrace_testkit::eventually;
 
 use super::{BOUND, events};
 
@@ -23,6 +24,8 @@ enum Way {
     Unnamed,
     /// Longer than a lease.
     Long,
+    /// Cancelled while a worker is at it.
+    Cancelled,
 }
 
 /// Process (`worker`: whichever takes the order), point, and the way that leads over it.
@@ -36,6 +39,10 @@ const POINTS: &[(&str, &str, Way)] = &[
     ("dispatcher", "dispatcher.settled.SpecRegistered", Way::Plain),
     ("dispatcher", "dispatcher.settled.WorkOrderAcknowledged", Way::Plain),
     ("dispatcher", "dispatcher.performed.Inquire", Way::Long),
+    ("dispatcher", "dispatcher.performed.AskCancel", Way::Cancelled),
+    ("dispatcher", "dispatcher.revoked", Way::Cancelled),
+    ("dispatcher", "dispatcher.appended.TaskCancelled", Way::Cancelled),
+    ("dispatcher", "dispatcher.performed.Admit", Way::Plain),
     ("dispatcher", "dispatcher.appended.WorkOrderIssued", Way::Checked),
     ("dispatcher", "dispatcher.appended.TaskFailed", Way::Refused),
     ("dispatcher", "dispatcher.appended.TaskCompleted", Way::Plain),
@@ -61,6 +68,8 @@ const POINTS: &[(&str, &str, Way)] = &[
     ("deployer", "deployer.appended.DeploymentVerified", Way::Plain),
     ("deployer", "deployer.performed.FreeTarget", Way::Plain),
     ("deployer", "deployer.performed.CleanUp", Way::Refused),
+    ("deployer", "deployer.performed.FindRun", Way::Cancelled),
+    ("deployer", "deployer.appended.StageStopped", Way::Cancelled),
     ("deployer", "deployer.restored", Way::RolledBack),
     ("deployer", "deployer.reverted", Way::RolledBack),
     ("deployer", "deployer.appended.RollbackCompleted", Way::RolledBack),
@@ -164,6 +173,17 @@ async fn send(campaign: &mut Campaign, way: Way) -> usize {
     match way {
         Way::Plain => campaign.hand_in(1, Work::Plain, &own_file()).await,
         Way::Long => campaign.hand_in(1, Work::Plain, &own_file().command("sleep 4")).await,
+        Way::Cancelled => {
+            let task = campaign.hand_in(1, Work::Cancelled, &own_file().command("sleep 60")).await;
+            eventually("a worker is at it", BOUND, async || {
+                let all = events(campaign, Log::Worker).await;
+                let of_it = |event: &Event| event.task_ref().is_some_and(|about| about.task == task);
+                all.iter().any(of_it)
+            })
+            .await;
+            campaign.cancel(&task).await;
+            task
+        }
         Way::Checked => campaign.hand_in(0, Work::Plain, &own_file()).await,
         Way::Refused => {
             let forbidden = Plan::file(".millrace.toml".to_owned(), "[checks]");
