@@ -23,6 +23,13 @@ fn draw(health: &v1::GetSystemHealthResponse, output: &Output) {
     for problem in &health.problems {
         output.line(output.paint(Tone::Bad, printable(problem)));
     }
+    for alarm in &health.alarms {
+        let since = text::time(alarm.since.as_ref());
+        let head = format!("alarm of the log {}, since {since}", alarm.log);
+        output.line("");
+        output.line(output.paint(Tone::Strong, printable(&head)));
+        alarm.details.iter().for_each(|detail| output.line(printable(&format!("  {detail}"))));
+    }
     let services: Vec<[Cell; 4]> = health
         .services
         .iter()

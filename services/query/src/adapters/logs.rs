@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use millrace_decider::Timestamp;
-use millrace_events::{CONTENT_TYPE_PROTOBUF, Envelope, Log, MAX_EVENT_BYTES, wire_time};
+use millrace_events::{CONTENT_TYPE_PROTOBUF, Envelope, Key, Log, MAX_EVENT_BYTES, wire_time};
 use millrace_rpc::v1;
 use millrace_runtime::broker::{Append, AppendError, Broker, BrokerError};
 use millrace_runtime::kv::Kv;
 use serde::Deserialize;
 
 use crate::ports::{Logs, PortError};
+use crate::rules::alarm;
 
 /// Publishes through a [`Broker`], reads heartbeats from their bucket.
 pub struct BrokerLogs {
@@ -76,11 +77,33 @@ impl Logs for BrokerLogs {
         for log in Log::ALL {
             for partition in 0..self.partitions {
                 let stream = log.stream(partition);
-                let state = self.broker.stream_state(&stream).await.map_err(unreadable)?;
-                heads.insert(stream, (log, state.last));
+                let last = match self.broker.stream_state(&stream).await {
+                    Ok(state) => state.last,
+                    // It was deleted: an alarm, and no reason to say nothing about the others.
+                    Err(BrokerError::Missing { .. }) => 0,
+                    Err(error) => return Err(unreadable(error)),
+                };
+                heads.insert(stream, (log, last));
             }
         }
         Ok(heads)
+    }
+
+    async fn alarms(&self) -> Result<Vec<v1::LogAlarm>, PortError> {
+        let mut alarms = Vec::new();
+        for log in Log::ALL {
+            let Ok(key) = Key::new(log.name()) else { continue };
+            let stream = Log::Projector.stream(key.partition(self.partitions));
+            let said = match self.broker.last(&stream, &Log::Projector.subject(&key, self.partitions)).await {
+                Ok(said) => said,
+                // Nobody can say anything; `heads` shows that the log is gone.
+                Err(BrokerError::Missing { .. }) => return Ok(alarms),
+                Err(error) => return Err(unreadable(error)),
+            };
+            let said = said.and_then(|said| Envelope::decode(&said.payload).ok());
+            alarms.extend(said.as_ref().and_then(alarm));
+        }
+        Ok(alarms)
     }
 
     async fn heartbeats(&self, now: Timestamp) -> Result<Vec<v1::ServiceHealth>, PortError> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use millrace_ledger::{Extent, Ledger, ReadError, StoredEvent, StreamReader, Verified, verify};
 use millrace_rpc::v1;
-use millrace_runtime::broker::{Broker, Stored};
+use millrace_runtime::broker::{Broker, BrokerError, Stored};
 
 use crate::ports::{PortError, Verifier};
 
@@ -29,8 +29,12 @@ impl StreamReader for BrokerStreams {
     }
 
     async fn extent(&self, stream: &str) -> Result<Extent, ReadError> {
-        let state = self.broker.stream_state(stream).await.map_err(|error| ReadError(Box::new(error)))?;
-        Ok(Extent { first: state.first, last: state.last })
+        match self.broker.stream_state(stream).await {
+            Ok(state) => Ok(Extent { first: state.first, last: state.last }),
+            // A stream that was deleted holds nothing.
+            Err(BrokerError::Missing { .. }) => Ok(Extent::default()),
+            Err(error) => Err(ReadError(Box::new(error))),
+        }
     }
 }
 

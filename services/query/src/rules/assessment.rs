@@ -26,6 +26,7 @@ pub(crate) fn assess(
     heads: &BTreeMap<String, (Log, u64)>,
     applied: &BTreeMap<String, u64>,
     recent_letters: usize,
+    alarms: Vec<v1::LogAlarm>,
 ) -> v1::GetSystemHealthResponse {
     let logs: Vec<v1::LogLag> = heads
         .iter()
@@ -41,7 +42,9 @@ pub(crate) fn assess(
         })
         .collect();
     let mut problems = missing_services(&services);
-    problems.extend(logs.iter().filter_map(log_problem));
+    problems.extend(alarms.iter().map(alarm_problem));
+    let is_said = |log: &&v1::LogLag| alarms.iter().any(|alarm| alarm.log == log.log);
+    problems.extend(logs.iter().filter(|log| !is_said(log)).filter_map(log_problem));
     if recent_letters > 0 {
         problems.push(format!(
             "{recent_letters} dead letters in the last 24 hours: `millrace dead-letter list` says why"
@@ -54,6 +57,7 @@ pub(crate) fn assess(
         services,
         tasks,
         logs,
+        alarms,
     }
 }
 
@@ -77,11 +81,16 @@ fn missing_services(services: &[v1::ServiceHealth]) -> Vec<String> {
 fn log_problem(log: &v1::LogLag) -> Option<String> {
     if log.applied_sequence > log.last_sequence {
         return Some(format!(
-            "{} has lost events: the ledger knows {}, the stream ends at {}; stop and restore it",
+            "{} has lost events: the ledger knows {}, the stream ends at {}: `millrace ledger reseed --dry-run` says what is missing",
             log.stream, log.applied_sequence, log.last_sequence
         ));
     }
     (log.lag > MAX_LAG).then(|| format!("the ledger is {} events behind on {}", log.lag, log.stream))
+}
+
+fn alarm_problem(alarm: &v1::LogAlarm) -> String {
+    let failure = alarm.failure.clone().unwrap_or_default();
+    format!("{}: {}; no work is dispatched. {}", alarm.log, failure.message, failure.advice)
 }
 
 fn failure_rate(tasks: &BTreeMap<String, u64>) -> f64 {
@@ -121,7 +130,7 @@ mod tests {
     #[test]
     fn all_services_ready_and_a_ledger_that_keeps_up_is_healthy() {
         let tasks = BTreeMap::from([("complete".to_owned(), 3), ("failed".to_owned(), 1)]);
-        let health = assess(everybody(), tasks, &heads(10), &applied(8), 0);
+        let health = assess(everybody(), tasks, &heads(10), &applied(8), 0, Vec::new());
         assert!(health.healthy, "{:?}", health.problems);
         assert_eq!(health.logs[0].lag, 2);
         assert!((health.failure_rate - 0.25).abs() < 1e-9);
@@ -131,20 +140,31 @@ mod tests {
     fn a_silent_service_is_named() {
         let mut services = everybody();
         services.retain(|service| service.service != "worker");
-        let health = assess(services, BTreeMap::new(), &heads(0), &applied(0), 0);
+        let health = assess(services, BTreeMap::new(), &heads(0), &applied(0), 0, Vec::new());
         assert!(!health.healthy);
         assert!(health.problems[0].starts_with("worker sends no heartbeat"), "{:?}", health.problems);
     }
 
     #[test]
     fn a_ledger_ahead_of_its_stream_is_a_loss_not_a_lag() {
-        let health = assess(everybody(), BTreeMap::new(), &heads(5), &applied(9), 0);
+        let health = assess(everybody(), BTreeMap::new(), &heads(5), &applied(9), 0, Vec::new());
         assert!(health.problems[0].contains("lost events"), "{:?}", health.problems);
     }
 
     #[test]
+    fn an_alarm_about_a_log_is_a_problem_and_is_said_once() {
+        let failure = v1::Failure { message: "it ends at 5".to_owned(), ..v1::Failure::default() };
+        let log = "worker".to_owned();
+        let alarm = v1::LogAlarm { log, failure: Some(failure), ..v1::LogAlarm::default() };
+        let health = assess(everybody(), BTreeMap::new(), &heads(5), &applied(9), 0, vec![alarm]);
+        assert_eq!((health.healthy, health.alarms.len()), (false, 1));
+        let [problem] = health.problems.as_slice() else { panic!("{:?}", health.problems) };
+        assert!(problem.starts_with("worker: it ends at 5; no work is dispatched"), "{problem}");
+    }
+
+    #[test]
     fn what_could_not_be_handled_is_a_problem_for_a_day() {
-        let health = assess(everybody(), BTreeMap::new(), &heads(0), &applied(0), 2);
+        let health = assess(everybody(), BTreeMap::new(), &heads(0), &applied(0), 2, Vec::new());
         assert!(health.problems[0].starts_with("2 dead letters"), "{:?}", health.problems);
         let letter = v1::DeadLetter {
             time: Some(millrace_events::wire_time(Timestamp::from_millis(1_000))),
