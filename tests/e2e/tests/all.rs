@@ -17,6 +17,8 @@ mod happy_path;
 mod ledgers;
 #[path = "all/loss.rs"]
 mod loss;
+#[path = "all/operators.rs"]
+mod operators;
 #[path = "all/refusals.rs"]
 mod refusals;
 #[path = "all/releases.rs"]
