@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::broker::{Append, AppendError, Broker, BrokerError, Stored};
-use crate::kv::{Entry, Kv};
+use crate::kv::{Change, Entry, Kv};
 
 const OPERATION: &str = "KV-Operation";
 const DELETED: &str = "DEL";
@@ -89,6 +89,17 @@ impl Kv for Bucket {
         let mut marker = self.write(key, &[]);
         marker.headers.push((OPERATION.into(), DELETED.to_owned()));
         self.broker.append(&marker).await.map(|_| ()).map_err(failed)
+    }
+
+    async fn changes(&self, revision: u64, limit: usize) -> Result<Vec<Change>, BrokerError> {
+        let prefix = subject(&self.name, "");
+        let changed = self.broker.read(&stream(&self.name), None, revision + 1, limit).await?.into_iter();
+        let changes = changed.map(|message| Change {
+            key: message.subject.strip_prefix(&prefix).unwrap_or_default().to_owned(),
+            revision: message.sequence,
+            value: entry(message).map(|entry| entry.value),
+        });
+        Ok(changes.collect())
     }
 
     async fn entries(&self) -> Result<Vec<(String, Entry)>, BrokerError> {

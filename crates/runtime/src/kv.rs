@@ -18,6 +18,9 @@ pub trait Kv: Send + Sync + 'static {
     async fn put(&self, key: &str, value: &[u8]) -> Result<u64, BrokerError>;
     /// Deletes an entry. Deleting what is not there changes nothing.
     async fn delete(&self, key: &str) -> Result<(), BrokerError>;
+    /// What has changed after `revision`, at most `limit` changes, oldest first; of a key that has changed
+    /// several times the last change only. May be answered by a follower, so the newest may be missing.
+    async fn changes(&self, revision: u64, limit: usize) -> Result<Vec<Change>, BrokerError>;
     /// All keys with their entries; for small buckets.
     async fn entries(&self) -> Result<Vec<(String, Entry)>, BrokerError>;
 }
@@ -29,4 +32,15 @@ pub struct Entry {
     pub value: Vec<u8>,
     /// Grows with every change; the base of compare-and-swap.
     pub revision: u64,
+}
+
+/// A change of an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The key.
+    pub key: String,
+    /// Its revision since.
+    pub revision: u64,
+    /// The value; `None`: deleted.
+    pub value: Option<Vec<u8>>,
 }

@@ -152,7 +152,7 @@ mod tests {
     use millrace_decider::Timestamp;
 
     use super::*;
-    use crate::kv::Entry;
+    use crate::kv::{Change, Entry};
     use crate::memory::ManualClock;
 
     const RENEWAL: Duration = Duration::from_secs(10);
@@ -187,6 +187,9 @@ mod tests {
             self.fail().await
         }
         async fn delete(&self, _: &str) -> Result<(), BrokerError> {
+            self.fail().await
+        }
+        async fn changes(&self, _: u64, _: usize) -> Result<Vec<Change>, BrokerError> {
             self.fail().await
         }
         async fn entries(&self) -> Result<Vec<(String, Entry)>, BrokerError> {

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use millrace_events::v1::{TaskRef, TimerFired};
+use millrace_events::v1::{CancelRequested, StageStopped, TaskRef, TimerFired};
 use millrace_events::{
-    DeployerEvent, Event, Key, Log, ProjectorEvent, Service, SpecRegistryEvent, WorkerEvent,
+    DeployerEvent, DispatcherEvent, Event, Key, Log, OperatorEvent, ProjectorEvent, Service,
+    SpecRegistryEvent, WorkerEvent,
 };
 use millrace_runtime::clock::Clock;
 use millrace_runtime::host::{EffectContext, Fault, Hosted, Incoming, Received};
@@ -13,7 +14,8 @@ use millrace_runtime::kv::Kv;
 use millrace_runtime::lease;
 use millrace_runtime::log_reader::LogReader;
 
-use crate::domain::{Dispatcher, Effect, Input, Report};
+use crate::admission::Admission;
+use crate::domain::{Dispatcher, Effect, Input, Release, Report};
 
 /// The dispatcher as the runtime hosts it.
 pub struct DispatcherService {
@@ -21,12 +23,19 @@ pub struct DispatcherService {
     logs: LogReader,
     leases: Arc<dyn Kv>,
     clock: Arc<dyn Clock>,
+    admission: Arc<Admission>,
 }
 
 impl DispatcherService {
-    /// With its limits, the logs it may ask, and the leases it may take away.
-    pub fn new(decider: Dispatcher, logs: LogReader, leases: Arc<dyn Kv>, clock: Arc<dyn Clock>) -> Self {
-        Self { decider, logs, leases, clock }
+    /// With its limits, the logs it may ask, the leases it may take away, and who lets runs in.
+    pub fn new(
+        decider: Dispatcher,
+        logs: LogReader,
+        leases: Arc<dyn Kv>,
+        clock: Arc<dyn Clock>,
+        admission: Arc<Admission>,
+    ) -> Self {
+        Self { decider, logs, leases, clock, admission }
     }
 
     /// What the worker's and deployer's logs and the lease say about the work order of a deadline.
@@ -41,7 +50,10 @@ impl DispatcherService {
                 }
                 WorkerEvent::ExecutionCompleted(event) if event.order == *order => report.finished = true,
                 WorkerEvent::ExecutionFailed(event) if event.order == *order => report.finished = true,
-                WorkerEvent::ExecutionSuspended(event) if event.order == *order => report.finished = true,
+                WorkerEvent::ExecutionSuspended(event) if event.order == *order => {
+                    report.finished = true;
+                    report.suspended = true;
+                }
                 WorkerEvent::ChecksCompleted(event) if event.order == *order => report.finished = true,
                 _ => {}
             }
@@ -55,6 +67,9 @@ impl DispatcherService {
         }
         report.lease_alive = lease::is_alive(self.leases.as_ref(), order).await?;
         report.workers_busy = self.leases.entries().await?.iter().any(|(held, _)| held != order);
+        if !report.acknowledged && !report.finished && self.admission.is_behind(key.as_str()) {
+            report.workers_busy = true;
+        }
         Ok(report)
     }
 
@@ -67,22 +82,58 @@ impl DispatcherService {
         }))
     }
 
-    /// The merge commit of a run, when there is one.
-    async fn merged(&self, key: &Key, run: u32) -> Result<Option<String>, Fault> {
-        let events = self.logs.events(Log::Deployer, key).await?;
-        Ok(events.into_iter().find_map(|logged| match logged.event {
-            Event::Deployer(DeployerEvent::MergeCompleted(event))
-                if run == 0 || event.task.as_ref().is_some_and(|task| task.run == run) =>
-            {
-                Some(event.merge_commit)
+    /// What the deployer's log says about a run.
+    async fn release(&self, key: &Key, run: u32) -> Result<Release, Fault> {
+        let mut release = Release::Open;
+        for logged in self.logs.events(Log::Deployer, key).await? {
+            let Event::Deployer(event) = logged.event else { continue };
+            let Some(task) = event.task_ref().filter(|task| task.run == run) else { continue };
+            match &event {
+                DeployerEvent::MergeCompleted(event) => {
+                    return Ok(Release::Merged(event.merge_commit.clone()));
+                }
+                DeployerEvent::StageStopped(_) if task.attempt == 0 => release = Release::Stopped,
+                _ => {}
             }
+        }
+        Ok(release)
+    }
+
+    /// The request that a run was stopped for.
+    async fn find_cancel(&self, key: &Key, stopped: &StageStopped) -> Result<CancelRequested, Fault> {
+        let run = stopped.task.as_ref().map_or(0, |task| task.run);
+        let asked = self.logs.events(Log::Operator, key).await?.into_iter();
+        let mut found = asked.filter_map(|logged| match logged.event {
+            Event::Operator(OperatorEvent::CancelRequested(request)) => Some(request),
             _ => None,
-        }))
+        });
+        let found = found.find(|request| request.run == 0 || request.run == run);
+        let (actor, reason) = match found {
+            Some(request) => (request.actor, request.reason),
+            None => (Service::Deployer.name().to_owned(), stopped.reason.clone()),
+        };
+        Ok(CancelRequested { task: key.as_str().to_owned(), run, actor, reason })
     }
 }
 
 fn same_attempt(one: Option<&TaskRef>, other: Option<&TaskRef>) -> bool {
     matches!((one, other), (Some(one), Some(other)) if (one.run, one.attempt) == (other.run, other.attempt))
+}
+
+impl DispatcherService {
+    /// What matters to who is let in, whatever the life cycle makes of it.
+    fn overhear(&self, received: &Received) {
+        match &received.incoming {
+            Incoming::Event(Event::Worker(WorkerEvent::WorkOrderAcknowledged(event))) => {
+                let task = event.task.as_ref().map_or("", |task| task.task.as_str());
+                self.admission.acknowledged(task, received.time);
+            }
+            Incoming::Event(Event::Projector(event)) => {
+                self.admission.hear(received.key.as_str(), received.position.sequence, event);
+            }
+            _ => {}
+        }
+    }
 }
 
 #[async_trait]
@@ -96,6 +147,7 @@ impl Hosted for DispatcherService {
 
     fn accept(&self, received: &Received) -> Option<Input> {
         let at = received.time;
+        self.overhear(received);
         let input = match &received.incoming {
             Incoming::Timer(timer) => Input::Timer(timer.clone()),
             Incoming::Event(event) => match event.clone() {
@@ -104,7 +156,7 @@ impl Hosted for DispatcherService {
                 Event::Worker(event) => Input::Worker { event, at },
                 Event::Validator(event) => Input::Validator(event),
                 Event::Deployer(event) => Input::Deployer(event),
-                Event::Operator(event) => Input::Operator(event),
+                Event::Operator(event) => Input::Operator { event, at },
                 Event::Projector(ProjectorEvent::OverdueNoticed(event)) => Input::Overdue(event),
                 _ => return None,
             },
@@ -112,6 +164,10 @@ impl Hosted for DispatcherService {
         // What names no task (a rejected submission without an id, a prompt's baseline) is not a life cycle.
         Key::new(input.task()).ok()?;
         Some(input)
+    }
+
+    fn withholds(&self, event: &DispatcherEvent) -> Option<String> {
+        self.admission.withholds(event)
     }
 
     #[expect(clippy::expect_used, reason = "`accept` lets only inputs through whose task is a key")]
@@ -122,6 +178,22 @@ impl Hosted for DispatcherService {
     async fn perform(&self, effect: &Effect, context: &EffectContext) -> Result<Option<Input>, Fault> {
         let key = &context.key;
         Ok(match effect {
+            Effect::Admit { candidate, spec } => {
+                let room = self.admission.admit(candidate).await?;
+                Some(Input::Admitted { candidate: candidate.clone(), spec: spec.clone(), room })
+            }
+            Effect::Enqueue(candidate) => {
+                self.admission.enqueue(candidate).await?;
+                None
+            }
+            Effect::Dequeue { task, run } => {
+                self.admission.dequeue(task, *run).await?;
+                None
+            }
+            Effect::Free(candidate) => {
+                self.admission.free(candidate).await?;
+                None
+            }
             Effect::Inquire(timer) => {
                 let report = self.inquire(key, timer).await?;
                 Some(Input::Inquired { timer: timer.clone(), report, at: self.clock.now() })
@@ -129,9 +201,18 @@ impl Hosted for DispatcherService {
             Effect::FindSpec(request) => {
                 Some(Input::Retry { request: request.clone(), spec: self.find_spec(key).await? })
             }
-            Effect::AskMerged(request) => {
-                let merged = self.merged(key, request.run).await?;
-                Some(Input::Cancel { request: request.clone(), merged })
+            Effect::AskCancel(request) => {
+                let release = self.release(key, request.run).await?;
+                Some(Input::Cancel { request: request.clone(), release })
+            }
+            Effect::FindCancel(stopped) => {
+                let request = self.find_cancel(key, stopped).await?;
+                let release = self.release(key, request.run).await?;
+                Some(Input::Cancel { request, release })
+            }
+            Effect::AskPause(request) => {
+                let release = self.release(key, request.run).await?;
+                Some(Input::Pause { request: request.clone(), release })
             }
             Effect::RevokeLease { order } => {
                 lease::end(self.leases.as_ref(), order).await?;

@@ -1,4 +1,5 @@
-//! The dispatcher hosted on the broker's twin in memory: what it asks of other logs and of the leases.
+//! The dispatcher hosted on the broker's twin in memory: what it asks of other logs and of the leases,
+//! and whom it lets in.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -7,5 +8,13 @@
     clippy::disallowed_methods
 )]
 
+#[path = "all/floods.rs"]
+mod floods;
 #[path = "all/hosted.rs"]
 mod hosted;
+#[path = "all/limits.rs"]
+mod limits;
+#[path = "all/operators.rs"]
+mod operators;
+#[path = "all/world.rs"]
+mod world;

@@ -113,6 +113,8 @@ pub struct StatusChange {
 pub enum Step {
     /// It becomes this. A run that the row has not reached yet is opened first.
     Become(Status),
+    /// The run is opened, and waits.
+    Open,
     /// It becomes active if it is not, as by a further work order of the run.
     Continue,
     /// It stays; only the columns change, and only while the run lives.

@@ -38,18 +38,20 @@ pub(super) fn fold(fact: &Fact<'_>, event: &DispatcherEvent) -> Vec<Change> {
 
 fn scheduled(fact: &Fact<'_>, event: &v1::TaskScheduled) -> Vec<Change> {
     let Some(task) = &event.task else { return Vec::new() };
+    let waits = event.order.is_none() && event.waiting.is_some();
+    let step = if waits { Step::Open } else { Step::Become(Status::Active) };
     let mut columns = about(task);
     columns.extend(failure::columns(None));
     columns.extend([
         ("scheduled_at", fact.time.into()),
         ("finished_at", Value::Null),
         ("outcome", "".into()),
-        ("reason", "".into()),
+        ("reason", (&event.waits_for).into()),
         ("waiting", "".into()),
     ]);
     let mut changes = vec![
         born(fact, task),
-        status(task, Step::Become(Status::Active), columns),
+        status(task, step, columns),
         run(task).merge("started_at", Merge::First, fact.time).done(),
     ];
     match &event.order {

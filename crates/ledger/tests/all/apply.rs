@@ -15,6 +15,7 @@ on_both!(
     s2_g7_one_terminal_event_and_nothing_after_it,
     s2_g9_every_refused_transition_is_kept_and_marked,
     a_spec_gate_failure_and_a_retry_open_run_two,
+    a_run_without_room_is_pending,
     blocked_and_back,
     what_cannot_be_read_is_kept_and_passed_over,
     s4_fund_01_a_gap_is_refused,
@@ -214,6 +215,38 @@ async fn a_spec_gate_failure_and_a_retry_open_run_two(kind: &Kind) {
     assert!(outcome.marked.is_empty(), "{:?} {late}", outcome.marked);
     let task = row(&ledger).await;
     assert_eq!((task.status, task.run, task.executed_at), (Status::Failed, 3, None));
+}
+
+/// S2-G10: a run that waits is pending, says for what, and becomes active with its order; or it ends as it is.
+async fn a_run_without_room_is_pending(kind: &Kind) {
+    let mut logs = Logs::default();
+    let waits = |task: &str, run: u32| v1::TaskScheduled {
+        order: None,
+        waits_for: "repository shop has 1 of 1 runs under way".to_owned(),
+        waiting: scheduled(task, run).order,
+        ..scheduled(task, run)
+    };
+    let cause = logs.append(TASK, None, waits(TASK, 1));
+    let (ledger, _) = applied(kind, &logs).await;
+    let task = row(&ledger).await;
+    assert_eq!((task.status, task.run, task.stage.as_str()), (Status::Pending, 1, "scheduled"));
+    assert_eq!((task.waiting.as_str(), task.reason.contains("1 of 1")), ("", true));
+    let order = scheduled(TASK, 1).order;
+    let issued = v1::WorkOrderIssued { task: Some(task_ref(TASK, 1, 1)), order, reason: "room".to_owned() };
+    let cause = logs.append(TASK, Some(&cause), issued);
+    let outcome = ledger.apply_entries(&logs.entries(false)).await.unwrap();
+    assert!(outcome.marked.is_empty(), "{:?}", outcome.marked);
+    let task = row(&ledger).await;
+    assert_eq!((task.status, task.stage.as_str()), (Status::Active, "dispatched"));
+    assert_eq!((task.waiting.as_str(), task.reason.as_str()), ("", ""));
+    let cause = logs.append(TASK, Some(&cause), failed(TASK, 1, Code::ChecksFailed));
+    let cause = logs.append(TASK, Some(&cause), waits(TASK, 2));
+    let cancelled = v1::TaskCancelled { task: Some(task_ref(TASK, 2, 1)), ..Default::default() };
+    logs.append(TASK, Some(&cause), cancelled);
+    let outcome = ledger.apply_entries(&logs.entries(false)).await.unwrap();
+    assert!(outcome.marked.is_empty(), "{:?}", outcome.marked);
+    let task = row(&ledger).await;
+    assert_eq!((task.status, task.run, task.waiting.as_str()), (Status::Cancelled, 2, ""));
 }
 
 async fn blocked_and_back(kind: &Kind) {

@@ -105,6 +105,9 @@ fn facts(task: &v1::Task, output: &Output) {
         }
     };
     fact("status", format!("{state}, {}", task.stage));
+    if task.status() == v1::TaskStatus::Pending {
+        fact("waits", printable(&task.reason));
+    }
     fact("run", format!("{}, attempt {}", task.run, task.attempt));
     fact("repository", printable(&task.repository));
     fact("spec", format!("version {}, SHA-256 {}", task.spec_version, short(&task.spec_checksum)));

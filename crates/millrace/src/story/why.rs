@@ -52,6 +52,7 @@ fn headline(task: &Task, failure: Option<&Failure>) -> String {
         _ if task.waiting == "resume" => format!("is paused at {}", task.stage),
         _ if task.waiting == "approval" => "waits for approval".to_owned(),
         TaskStatus::Active => format!("is under way: {}", task.stage),
+        TaskStatus::Pending if task.run > 0 => "waits to be dispatched".to_owned(),
         _ => "is registered and not started".to_owned(),
     };
     match task.run {
@@ -164,6 +165,9 @@ fn stands(task: &Task, run: &[&HistoryEvent]) -> Vec<String> {
     }
     if task.status() == TaskStatus::Active && !task.worker.is_empty() && task.merge_commit.is_empty() {
         lines.push(format!("{} holds the work.", task.worker));
+    }
+    if task.status() == TaskStatus::Pending && !task.reason.is_empty() {
+        lines.push(format!("When it was scheduled, {}.", task.reason));
     }
     if lines.is_empty() {
         lines.push("Nothing has been changed yet.".to_owned());
@@ -341,6 +345,18 @@ mod tests {
         assert!(answer.reason.is_empty());
         assert_eq!(answer.stands[1], "abcdef0123 is live at http://127.0.0.1:8080.");
         assert_eq!(why(&task(TaskStatus::Active, None), &[]).next, "millrace task watch VTID-00002");
+    }
+
+    #[test]
+    fn s2_g10_a_task_without_room_says_what_it_waits_for() {
+        let reason = "repository shop has 1 of 1 runs under way";
+        let waits = Task { reason: reason.to_owned(), ..task(TaskStatus::Pending, None) };
+        let scheduled = events::TaskScheduled { waits_for: reason.to_owned(), ..Default::default() };
+        let answer = why(&waits, &[sent(scheduled)]);
+        assert_eq!(answer.headline, "VTID-00002 \"Pale text\" waits to be dispatched (run 1, attempt 1)");
+        assert!(answer.happened[0].ends_with(&format!("; it waits: {reason}")), "{:?}", answer.happened);
+        assert_eq!(answer.stands, [format!("When it was scheduled, {reason}.")]);
+        assert_eq!(answer.advice, ["Nothing; it goes on by itself."]);
     }
 
     #[test]

@@ -130,6 +130,7 @@ impl<H: Hosted> Host<H> {
             newest: None,
             is_fresh: false,
             depth: 0,
+            stored: message.time,
             armed: BTreeMap::new(),
             traceparent: envelope.traceparent,
             tracestate: envelope.tracestate,

@@ -45,6 +45,8 @@ pub(super) struct Chain {
     pub(super) newest: Option<Cause>,
     /// The last event here was appended after the last effect was done: the leader has just confirmed the state.
     pub(super) is_fresh: bool,
+    /// When the server stored the input.
+    pub(super) stored: Timestamp,
     /// Deadlines armed so far.
     pub(super) armed: BTreeMap<(Key, String), Timestamp>,
     /// Trace context that came with the input, passed on where nothing is traced here.
@@ -278,8 +280,11 @@ impl<H: Hosted> Host<H> {
         envelope.cause = Some(armed_by.clone());
         envelope.traceparent = chain.traceparent.clone();
         envelope.tracestate = chain.tracestate.clone();
+        // The server's clock counts it. Where ours is behind that one, a deadline that lies ahead of us has passed
+        // there: it would fire at once, and be armed again without end.
+        let at = deadline.at.max(chain.stored + deadline.at.since(self.clock.now()));
         let schedule = Schedule {
-            at: deadline.at,
+            at,
             target: H::SERVICE.due_subject(key, &deadline.name),
             keep: FIRED_KEPT,
         };

@@ -83,6 +83,8 @@ impl Settings {
         problems.extend(self.database_url.as_deref().and_then(database_problem));
         let targets: BTreeSet<&str> =
             self.targets.iter().filter_map(|target| target.get("id").and_then(Value::as_str)).collect();
+        let ids = self.repositories.iter().map(|repository| repository.id.as_str()).collect();
+        problems.extend(self.dispatch.problems(&ids));
         let mut seen = BTreeSet::new();
         for repository in &self.repositories {
             let id = &repository.id;
@@ -232,6 +234,29 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.contains("nowhere"), "{error}");
+    }
+
+    #[test]
+    fn limits_of_what_is_under_way_are_checked() {
+        let repository = "[[target]]\nid = \"t\"\n[[repository]]\nid = \"a\"\nurl = \"x\"\ntarget = \"t\"\n";
+        let with = |dispatch: &str| load(&format!("{repository}[dispatch]\n{dispatch}"), &[]);
+        let settings = with("aging = \"5m\"\nrepositories = { a = 2 }\ndomains = { checkout = 1 }").unwrap();
+        assert_eq!(settings.dispatch.repositories["a"], 2);
+        assert!(settings.dispatch.counts_runs() && !load("", &[]).unwrap().dispatch.counts_runs());
+        for (dispatch, part) in [
+            ("open_offers = 0", "open_offers"),
+            ("waiting = 2000000", "waiting"),
+            ("aging = \"10ms\"", "aging"),
+            ("repositories = { a = 0 }", "`a` must be between 1 and 1000"),
+            ("repositories = { b = 1 }", "no repository `b`"),
+            ("domains = { \"\" = 1 }", "between 1 and 64 bytes"),
+            ("domains = { Shop = 1, shop = 2 }", "limited twice"),
+        ] {
+            let error = with(dispatch).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        }
+        let settings = load("", &[("MILLRACE_DISPATCH_OPEN_OFFERS", "7")]).unwrap();
+        assert_eq!(settings.dispatch.open_offers, 7);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{Limits, duration, load::SettingsError};
+use super::{Dispatch, Limits, duration, load::SettingsError};
 use crate::bootstrap::Installation;
 
 /// The whole configuration. Sections of single services are kept as they stand; the service reads its own
@@ -30,6 +30,8 @@ pub struct Settings {
     pub telemetry: Telemetry,
     /// The limits of DESIGN section 5.
     pub limits: Limits,
+    /// How many runs are under way at a time, and which of those that wait comes next.
+    pub dispatch: Dispatch,
     /// The repositories whose specs are carried out.
     #[serde(rename = "repository")]
     pub repositories: Vec<Repository>,
@@ -161,6 +163,7 @@ impl Default for Settings {
             health_listen: None,
             telemetry: Telemetry::default(),
             limits: Limits::default(),
+            dispatch: Dispatch::default(),
             repositories: Vec::new(),
             targets: Vec::new(),
             worker: Section::new(),

@@ -4,7 +4,7 @@ use millrace_decider::{Context, Decider, Due, Recorded, Refusal};
 use millrace_events::v1::{Failure, TaskRef, TimerFired, TransitionRefused};
 use millrace_events::{Code, DispatcherEvent};
 
-use super::{Effect, Input, Limits, Task, due, operator, results, spec_gate, timers};
+use super::{Effect, Input, Limits, Task, admit, contradictions, due, operator, results, spec_gate, timers};
 
 /// The life cycle, with its limits.
 #[derive(Debug, Clone)]
@@ -26,24 +26,12 @@ impl Decider for Dispatcher {
         input: &Input,
         context: &Context,
     ) -> Result<Option<DispatcherEvent>, Refusal> {
-        let limits = &self.limits;
-        match input {
-            Input::SpecRegistered(spec) => Ok(spec_gate::registered(limits, state, spec, context)),
-            Input::SpecRejected(rejected) => Ok(spec_gate::rejected(state, rejected)),
-            Input::Worker { event, .. } => results::worker(limits, state, event, context),
-            Input::Validator(event) => results::validator(limits, state, event, context),
-            Input::Deployer(event) => results::deployer(limits, state, event, context),
-            Input::Operator(event) => operator::asked(state, event),
-            Input::Overdue(noticed) => Ok(timers::overdue(state, noticed)),
-            // A deadline only says that it is time to look.
-            Input::Timer(timer) => timers::fired(limits, state, timer, context),
-            Input::Inquired { timer, report, .. } => {
-                Ok(timers::inquired(limits, state, timer, *report, context))
-            }
-            Input::Retry { request, spec } => operator::retry(limits, state, request, spec.as_ref(), context),
-            Input::Cancel { request, merged } => operator::cancel(state, request, merged.as_deref()),
-            Input::FollowUp { .. } => Ok(timers::follow_up(limits, state, context)),
+        let decided = self.follows(state, input, context)?;
+        // No order is issued while a person holds the task: what asks for one waits for the resume.
+        if false && matches!(decided, Some(DispatcherEvent::WorkOrderIssued(_))) {
+            return Err(is_paused());
         }
+        Ok(decided)
     }
 
     fn evolve(&self, state: &mut Task, event: &Recorded<'_, DispatcherEvent>) {
@@ -67,12 +55,54 @@ impl Decider for Dispatcher {
             return None;
         }
         let task = TaskRef { task: input.task().to_owned(), ..state.reference.clone() };
+        let failure = Failure::new(Code::StateMismatch, reason).from_source("dispatcher");
         let event = TransitionRefused {
             task: Some(task),
             status: state.status_name().to_owned(),
             asked_by: input.name().to_owned(),
-            failure: Some(Failure::new(Code::StateMismatch, reason).from_source("dispatcher")),
+            failure: Some(contradictions::marked(state, input, failure)),
         };
         Some(event.into())
     }
+}
+
+impl Dispatcher {
+    fn follows(
+        &self,
+        state: &Task,
+        input: &Input,
+        context: &Context,
+    ) -> Result<Option<DispatcherEvent>, Refusal> {
+        let limits = &self.limits;
+        match input {
+            // Whether there is room for it is asked first.
+            Input::SpecRegistered(_) => Ok(None),
+            Input::Admitted { candidate, spec, room } => {
+                admit::admitted(limits, state, candidate, spec.as_deref(), room, context)
+            }
+            Input::SpecRejected(rejected) => Ok(spec_gate::rejected(state, rejected)),
+            Input::Worker { event, .. } => results::worker(limits, state, event, context),
+            Input::Validator(event) => results::validator(limits, state, event, context),
+            Input::Deployer(event) => results::deployer(limits, state, event, context),
+            Input::Operator { event, at } => operator::asked(state, event, *at, context),
+            Input::Overdue(noticed) => Ok(timers::overdue(state, noticed)),
+            // Waiting for a person counts for no deadline.
+            Input::Timer(timer) | Input::Inquired { timer, .. } if timers::is_held(state, timer) => {
+                Err(is_paused())
+            }
+            // A deadline only says that it is time to look.
+            Input::Timer(timer) => timers::fired(limits, state, timer, context),
+            Input::Inquired { timer, report, .. } => {
+                Ok(timers::inquired(limits, state, timer, *report, context))
+            }
+            Input::Retry { request, spec } => operator::retry(state, request, spec.as_ref(), context),
+            Input::Cancel { request, release } => operator::cancel(state, request, release),
+            Input::Pause { request, release } => operator::pause(state, request, release),
+            Input::FollowUp { .. } => Ok(timers::follow_up(limits, state, context)),
+        }
+    }
+}
+
+fn is_paused() -> Refusal {
+    Refusal::TooEarly("the task is paused".to_owned())
 }

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use millrace_decider::{Deadline, Due, Timestamp};
-use millrace_events::v1::{TaskRef, TimerFired, WorkOrder};
-use millrace_events::{OperatorEvent, WorkerEvent};
+use millrace_events::v1::{StageStopped, TaskRef, TimerFired, WorkOrder};
+use millrace_events::{DeployerEvent, OperatorEvent, WorkerEvent};
 
 use super::state::{Status, Task};
-use super::timers::{ACKNOWLEDGE, EXECUTION, LEASE, PR_GRACE, REDISPATCH, asks, waits_for_redispatch};
-use super::{Effect, Input, Limits, operator};
+use super::timers::{
+    ACKNOWLEDGE, EXECUTION, LEASE, PR_GRACE, REDISPATCH, RESUME, asks, graced_until, waits_for_redispatch,
+};
+use super::{Effect, Input, Limits, admit, contradictions, operator};
 
 /// How much longer than its limit the worker may take to say that an execution ended.
 const EXECUTION_SLACK: Duration = Duration::from_secs(60);
@@ -17,7 +19,11 @@ type Owed = Due<Effect, TimerFired>;
 
 pub(super) fn due(limits: &Limits, state: &Task, input: &Input) -> Vec<Owed> {
     let mut owed = for_input(limits, state, input);
-    if state.is_active() {
+    if contradictions::are_too_many(state) {
+        owed.push(Due::Effect(Effect::FollowUp { task: state.reference.task.clone() }));
+    }
+    owed.extend(admit::due(limits, state, input));
+    if state.is_active() && !state.paused {
         owed.extend(for_offer(limits, state, about(input)));
     }
     owed
@@ -44,6 +50,8 @@ fn for_offer(limits: &Limits, state: &Task, about: Option<&str>) -> Option<Owed>
     let order = state.order.as_ref()?;
     match &state.expired {
         None if about == Some(order.id.as_str()) => None,
+        // Whether anybody has begun it is asked first, once for the resume.
+        None if state.is_resumed(&order.id) => None,
         None => Some(deadline(
             ACKNOWLEDGE,
             millrace_events::from_wire_time(order.acknowledge_by.as_ref()),
@@ -65,6 +73,11 @@ fn for_input(limits: &Limits, state: &Task, input: &Input) -> Vec<Owed> {
             vec![Due::Effect(Effect::Inquire(timer.clone()))]
         }
         Input::Inquired { timer, report, at } => {
+            // The limit counts from the resume: a paused run is given no pull request.
+            if let Some(until) = graced_until(limits, state, timer, *report, *at) {
+                let round = timer.round.saturating_add(1);
+                return vec![deadline(PR_GRACE, until, timer.task.as_ref(), &timer.about, round)];
+            }
             let open = state.open_order(&timer.about).is_some();
             let goes_on = timer.name == LEASE && report.lease_alive && !report.finished;
             match (open && goes_on, timer.round.checked_add(1)) {
@@ -79,26 +92,71 @@ fn for_input(limits: &Limits, state: &Task, input: &Input) -> Vec<Owed> {
             }
         }
         Input::Worker { event, at } => for_worker(limits, state, event, *at),
-        Input::Operator(OperatorEvent::RetryRequested(request)) => {
-            match operator::may_retry(state, request) {
-                Ok(true) => vec![Due::Effect(Effect::FindSpec(request.clone()))],
-                _ => Vec::new(),
-            }
-        }
+        Input::Operator { event, at } => for_person(state, event, *at),
+        Input::Deployer(DeployerEvent::StageStopped(event)) => for_stop(state, event),
         // A crash between the end and the revocation leaves the revocation owed.
-        Input::Operator(OperatorEvent::CancelRequested(_)) if state.status == Some(Status::Cancelled) => {
-            revoke(state.order.as_ref())
-        }
         Input::Overdue(_) if state.status == Some(Status::Blocked) => revoke(state.order.as_ref()),
-        Input::Operator(OperatorEvent::CancelRequested(request)) => {
-            match operator::may_cancel(state, request) {
-                Ok(true) => vec![Due::Effect(Effect::AskMerged(request.clone()))],
-                _ => Vec::new(),
-            }
-        }
         Input::Cancel { .. } if state.status == Some(Status::Cancelled) => revoke(state.order.as_ref()),
         _ => Vec::new(),
     }
+}
+
+fn for_person(state: &Task, event: &OperatorEvent, at: Timestamp) -> Vec<Owed> {
+    match event {
+        OperatorEvent::RetryRequested(request) => {
+            let request = operator::about_run(state, request, at);
+            match operator::may_retry(state, &request) {
+                Ok(true) => vec![Due::Effect(Effect::FindSpec(request))],
+                _ => Vec::new(),
+            }
+        }
+        OperatorEvent::CancelRequested(request) => {
+            let request = operator::about_run(state, request, at);
+            match operator::may_cancel(state, &request) {
+                // Before anything is asked: what runs ends now, whatever becomes of the run.
+                Ok(true) => {
+                    let ask = Due::Effect(Effect::AskCancel(request));
+                    revoke(state.order.as_ref()).into_iter().chain([ask]).collect()
+                }
+                Ok(false) if state.status == Some(Status::Cancelled) => revoke(state.order.as_ref()),
+                _ => Vec::new(),
+            }
+        }
+        OperatorEvent::PauseRequested(request) => {
+            let request = operator::about_run(state, request, at);
+            match operator::may_pause(state, &request) {
+                Ok(true) => vec![Due::Effect(Effect::AskPause(request))],
+                _ => Vec::new(),
+            }
+        }
+        OperatorEvent::ResumeRequested(_) => {
+            let open = state.order.as_ref().filter(|order| state.open_order(&order.id).is_some());
+            let unbegun = open.filter(|order| state.is_resumed(&order.id));
+            let ask = |order: &WorkOrder| {
+                let task = order.task.clone();
+                Due::Effect(Effect::Inquire(TimerFired {
+                    name: RESUME.to_owned(),
+                    task,
+                    about: order.id.clone(),
+                    round: 0,
+                }))
+            };
+            unbegun.filter(|_| !state.paused).map(ask).into_iter().collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The deployer has stopped the run as a whole: it ends, and nobody works on it.
+fn for_stop(state: &Task, stopped: &StageStopped) -> Vec<Owed> {
+    let of_run = stopped.task.as_ref().filter(|task| task.attempt == 0).map(|task| task.run);
+    if of_run != Some(state.reference.run) {
+        return Vec::new();
+    }
+    if state.may_be_cancelled() {
+        return vec![Due::Effect(Effect::FindCancel(stopped.clone()))];
+    }
+    if state.status == Some(Status::Cancelled) { revoke(state.order.as_ref()) } else { Vec::new() }
 }
 
 fn for_worker(limits: &Limits, state: &Task, event: &WorkerEvent, at: Timestamp) -> Vec<Owed> {

@@ -4,11 +4,22 @@ use millrace_decider::Timestamp;
 use millrace_events::v1::{self, TaskRef, TimerFired, WorkOrderKind};
 use millrace_events::{DeployerEvent, OperatorEvent, ValidatorEvent, WorkerEvent};
 
+use super::{Candidate, Room};
+
 /// An input of the life cycle.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Input {
     /// A spec is known.
     SpecRegistered(v1::SpecRegistered),
+    /// Whether there is room for a run: the answer to [`super::Effect::Admit`].
+    Admitted {
+        /// The run.
+        candidate: Candidate,
+        /// The spec that opens it; `None`: it is opened already, and waits.
+        spec: Option<Box<v1::SpecRegistered>>,
+        /// The answer.
+        room: Room,
+    },
     /// A spec was refused, or not found.
     SpecRejected(v1::SpecRejected),
     /// A worker said something.
@@ -23,7 +34,12 @@ pub enum Input {
     /// What the deployer did.
     Deployer(DeployerEvent),
     /// A person with the operator role decided something.
-    Operator(OperatorEvent),
+    Operator {
+        /// What.
+        event: OperatorEvent,
+        /// When.
+        at: Timestamp,
+    },
     /// The projector's sweep found the task silent.
     Overdue(v1::OverdueNoticed),
     /// A deadline fired.
@@ -44,18 +60,36 @@ pub enum Input {
         /// The spec as it is registered now; `None`: there is none.
         spec: Option<v1::SpecRegistered>,
     },
-    /// Whether a cancel still can be: the answer to [`super::Effect::AskMerged`].
+    /// Whether a cancel can be: the answer to [`super::Effect::AskCancel`] and [`super::Effect::FindCancel`].
     Cancel {
         /// The request.
         request: v1::CancelRequested,
-        /// The merge commit, when the change is merged already.
-        merged: Option<String>,
+        /// What the deployer says about the run.
+        release: Release,
+    },
+    /// Whether a pause still can be: the answer to [`super::Effect::AskPause`].
+    Pause {
+        /// The request.
+        request: v1::PauseRequested,
+        /// What the deployer says about the run.
+        release: Release,
     },
     /// Go on after an expiry that has been recorded.
     FollowUp {
         /// The task.
         task: String,
     },
+}
+
+/// What the deployer's log says about a run: it decides whether a merge or a stop came first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Release {
+    /// Neither merged nor stopped.
+    Open,
+    /// Stopped as a whole: it can be merged no more.
+    Stopped,
+    /// Merged, as this commit.
+    Merged(String),
 }
 
 /// What the worker's log and the lease say about a work order.
@@ -65,6 +99,8 @@ pub struct Report {
     pub acknowledged: bool,
     /// Its end has been recorded: completed, failed, suspended or checked.
     pub finished: bool,
+    /// Its worker gave it back without doing it, because the task was paused.
+    pub suspended: bool,
     /// Its lease is alive.
     pub lease_alive: bool,
     /// Other work orders are being worked on.
@@ -78,15 +114,17 @@ impl Input {
     pub fn task(&self) -> &str {
         match self {
             Self::SpecRegistered(event) => &event.task,
+            Self::Admitted { candidate, .. } => &candidate.task,
             Self::SpecRejected(event) => &event.task,
             Self::Worker { event, .. } => task_id(event.task_ref()),
             Self::Validator(event) => task_id(event.task_ref()),
             Self::Deployer(event) => task_id(event.task_ref()),
-            Self::Operator(event) => operator_task(event),
+            Self::Operator { event, .. } => operator_task(event),
             Self::Overdue(event) => &event.task,
             Self::Timer(timer) | Self::Inquired { timer, .. } => task_id(timer.task.as_ref()),
             Self::Retry { request, .. } => &request.task,
             Self::Cancel { request, .. } => &request.task,
+            Self::Pause { request, .. } => &request.task,
             Self::FollowUp { task } => task,
         }
     }
@@ -123,16 +161,17 @@ impl Input {
     pub(super) fn name(&self) -> &'static str {
         use millrace_events::LogEvent as _;
         match self {
-            Self::SpecRegistered(_) => "SpecRegistered",
+            Self::SpecRegistered(_) | Self::Admitted { .. } => "SpecRegistered",
             Self::SpecRejected(_) => "SpecRejected",
             Self::Worker { event, .. } => event.name(),
             Self::Validator(event) => event.name(),
             Self::Deployer(event) => event.name(),
-            Self::Operator(event) => event.name(),
+            Self::Operator { event, .. } => event.name(),
             Self::Overdue(_) => "OverdueNoticed",
             Self::Timer(_) | Self::Inquired { .. } => "TimerFired",
             Self::Retry { .. } => "RetryRequested",
             Self::Cancel { .. } => "CancelRequested",
+            Self::Pause { .. } => "PauseRequested",
             Self::FollowUp { .. } => "WorkOrderExpired",
         }
     }

@@ -3,6 +3,8 @@
 //! One input is at most one event. What does not follow from the dispatcher's own log is asked of the log
 //! that owns it ([`Effect`]), never guessed: on the happy path the dispatcher writes two events of ten.
 
+mod admit;
+mod contradictions;
 mod decider;
 mod due;
 mod effect;
@@ -14,10 +16,11 @@ mod spec_gate;
 mod state;
 mod timers;
 
+pub use admit::{ADMIT, Candidate, Room};
 pub use decider::Dispatcher;
 pub use effect::Effect;
-pub use input::{Input, Report};
-pub use state::{Status, Task};
+pub use input::{Input, Release, Report};
+pub use state::{Status, Task, Waiting};
 
 /// The limits that the life cycle keeps.
 #[derive(Debug, Clone)]
@@ -36,6 +39,8 @@ pub struct Limits {
     pub attempts: u32,
     /// The pull request must be seen within this after the execution.
     pub pr_grace: std::time::Duration,
+    /// Whether runs use up a limit of a repository or domain.
+    pub counts_runs: bool,
 }
 
 #[cfg(test)]

@@ -69,9 +69,15 @@ pub(super) fn first(limits: &Limits, spec: &v1::SpecRegistered, run: u32, contex
         plan: spec.plan.clone(),
         title: spec.title.clone(),
         domain: spec.domain.clone(),
+        priority: spec.priority,
         task: Some(task),
         ..WorkOrder::default()
     }
+}
+
+/// The order of a run that has waited, put on offer now.
+pub(super) fn on_offer(limits: &Limits, waiting: &WorkOrder, context: &Context) -> WorkOrder {
+    WorkOrder { acknowledge_by: limits.acknowledge_by(context.now), ..waiting.clone() }
 }
 
 /// The same work offered again, because nobody acknowledged it.
@@ -113,6 +119,7 @@ pub(super) fn next_attempt(
         plan: last.plan.clone(),
         title: last.title.clone(),
         domain: last.domain.clone(),
+        priority: last.priority,
         previous_failure: Some(failure.clone()),
         task: Some(task),
         ..WorkOrder::default()
@@ -139,6 +146,7 @@ pub(super) fn check(
         plan: last.plan.clone(),
         title: last.title.clone(),
         domain: last.domain.clone(),
+        priority: last.priority,
         pull_request: opened.pull_request.clone(),
         checks: opened.checks.clone(),
         implementer: opened.implementer.clone(),

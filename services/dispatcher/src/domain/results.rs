@@ -9,7 +9,7 @@ use millrace_events::v1::{
 use millrace_events::{Code, DeployerEvent, DispatcherEvent, ValidatorEvent, WorkerEvent};
 
 use super::state::{Status, Task};
-use super::{Limits, order};
+use super::{Limits, contradictions, order, timers};
 
 /// How often a pull request is checked again because its base moved or its checker was lost.
 const MAX_CHECK_ROUNDS: u32 = 10;
@@ -38,6 +38,12 @@ fn standing(state: &Task, task: Option<&TaskRef>, what: &str) -> Result<Standing
             named.0, named.1, task.task, present.0, present.1
         )));
     }
+    if named == present && state.status == Some(Status::Pending) {
+        return Err(Refusal::Mismatch(format!(
+            "{what} for run {} of {}, which was never put on offer",
+            task.run, task.task
+        )));
+    }
     if named == present && state.is_active() { Ok(Standing::Present) } else { Ok(Standing::Past) }
 }
 
@@ -59,6 +65,14 @@ pub(super) fn worker(limits: &Limits, state: &Task, event: &WorkerEvent, context
     };
     let what = millrace_events::LogEvent::name(event);
     let standing = standing(state, event.task_ref(), what)?;
+    if matches!(standing, Standing::Present) && contradictions::is_unheard_of(state, order_id) {
+        return Err(Refusal::Mismatch(format!("{what} for work order {order_id}, which was never offered")));
+    }
+    if let WorkerEvent::ExecutionSuspended(_) = event {
+        // Given back unbegun, because the task was paused. Here it was resumed before that was said.
+        let order = state.open_order(order_id).filter(|_| !state.paused);
+        return Ok(order.map(|order| timers::offered_again(limits, order, context)));
+    }
     if state.expired_orders.contains(order_id) {
         return Err(Refusal::Mismatch(format!("{what} for work order {order_id}, which had expired")));
     }
@@ -156,9 +170,16 @@ pub(super) fn deployer(limits: &Limits, state: &Task, event: &DeployerEvent, con
 
 /// Something of an attempt that is over. What changes the world against the record is refused loudly.
 fn past(state: &Task, event: &DeployerEvent, what: &str) -> Decision {
-    let contradicts =
-        matches!(event, DeployerEvent::MergeCompleted(_) | DeployerEvent::DeploymentVerified(_))
-            && state.status != Some(Status::Complete);
+    let goes_live = matches!(event, DeployerEvent::MergeCompleted(_) | DeployerEvent::DeploymentVerified(_));
+    let goes_back = matches!(
+        event,
+        DeployerEvent::DeploymentFailed(_)
+            | DeployerEvent::RollbackCompleted(_)
+            | DeployerEvent::RollbackFailed(_)
+    );
+    let of_this_run = event.task_ref().is_some_and(|task| task.run == state.reference.run);
+    let is_complete = state.status == Some(Status::Complete);
+    let contradicts = (goes_live && !is_complete) || (goes_back && is_complete && of_this_run);
     if contradicts {
         let task = &state.reference.task;
         return Err(Refusal::Mismatch(format!("{what} for {task}, which is {}", state.status_name())));
@@ -177,7 +198,11 @@ fn is_answered(state: &Task, event: &MergeFailed) -> bool {
 
 fn merge_failed(limits: &Limits, state: &Task, event: &MergeFailed, context: &Context) -> DispatcherEvent {
     let failure = stated(event.failure.as_ref(), "the merge failed without a reason", "merging");
+    // On the same base again it would be answered again, and again.
+    let checked_on = event.pull_request.as_ref().map(|pull_request| pull_request.base.as_str());
     if failure.known_code() == Some(Code::PrBaseMoved)
+        && !event.base.is_empty()
+        && checked_on != Some(event.base.as_str())
         && let Some(order) = state.order.as_ref().filter(|order| order.kind() == WorkOrderKind::Check)
         && order::round_of(order) < MAX_CHECK_ROUNDS
     {

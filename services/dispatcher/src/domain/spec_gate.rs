@@ -8,26 +8,20 @@ use millrace_events::{Code, DispatcherEvent};
 use super::state::{Status, Task};
 use super::{Limits, order};
 
-/// A spec is known: the first one schedules the task, and so does the one that mends a task that failed for
-/// want of it. A running or finished task keeps the version that it is locked to.
-pub(super) fn registered(
-    limits: &Limits,
-    state: &Task,
-    spec: &v1::SpecRegistered,
-    context: &Context,
-) -> Option<DispatcherEvent> {
+/// The run that a spec opens: the first one schedules the task, and so does the one that mends a task that
+/// failed for want of it. A waiting, running or finished task keeps the version that it is locked to.
+pub(super) fn opens(state: &Task, spec: &v1::SpecRegistered) -> Option<u32> {
     if spec.readiness() != SpecReadiness::Ready {
         return None;
     }
-    let run = match state.status {
-        None => 1,
-        Some(Status::Failed) if state.failed_at_gate => state.reference.run + 1,
-        Some(_) => return None,
-    };
-    Some(schedule(limits, spec, run, context))
+    match state.status {
+        None => Some(1),
+        Some(Status::Failed) if state.failed_at_gate => Some(state.reference.run + 1),
+        Some(_) => None,
+    }
 }
 
-/// Opens a run.
+/// Opens a run and puts it on offer.
 pub(super) fn schedule(
     limits: &Limits,
     spec: &v1::SpecRegistered,

@@ -3,16 +3,20 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use millrace_decider::{Cause, Recorded, Timestamp};
-use millrace_events::DispatcherEvent;
 use millrace_events::v1::{Failure, TaskRef, WorkOrder, WorkOrderKind};
+use millrace_events::{DispatcherEvent, Log};
+
+use super::contradictions;
+use super::timers::AFTER_PAUSE;
 
 /// Refusals and expired orders that are remembered. More than a task ever has.
 const REMEMBERED: usize = 64;
 
-/// Status of a task, DESIGN section 5. `pending` exists only between the two halves of `TaskScheduled`,
-/// which schedules and offers in one decision.
+/// Status of a task, DESIGN section 5.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Status {
+    /// A run is scheduled and waits to be put on offer.
+    Pending,
     /// A run is under way.
     Active,
     /// Released and verified.
@@ -29,6 +33,7 @@ impl Status {
     /// The name, as in the ledger.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Pending => "pending",
             Self::Active => "active",
             Self::Complete => "complete",
             Self::Failed => "failed",
@@ -47,14 +52,44 @@ pub struct Task {
     pub reference: TaskRef,
     /// The work order that was offered last, in whatever state it is.
     pub order: Option<WorkOrder>,
+    /// What the present run waits with, or has waited with before it was put on offer.
+    pub waiting: Option<Waiting>,
     /// An expiry or failure that has been recorded and must be followed up.
     pub expired: Option<Expired>,
     /// Ids of orders that expired: what their holders still say is refused.
     pub expired_orders: BTreeSet<String>,
     /// The run failed before any work order was issued.
     pub failed_at_gate: bool,
+    /// When the present run was scheduled: a request that names no run and was made before means an earlier one.
+    pub scheduled_at: Option<Timestamp>,
+    /// A person holds the run before its next stage.
+    pub paused: bool,
+    /// The last resume of the present run.
+    pub resumed: Option<Resumed>,
+    /// What services said against the present run, a line each, the oldest first.
+    pub contradictions: Vec<String>,
     /// Causes of refusals that are recorded already.
     pub refused: VecDeque<Cause>,
+    /// Requests of people that have been met. The same request again changes nothing.
+    pub met: VecDeque<Cause>,
+}
+
+/// A run went on after a pause.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Resumed {
+    /// When.
+    pub at: Timestamp,
+    /// The order that was on offer then. It is offered again where nobody has begun it.
+    pub order: String,
+}
+
+/// A run that was not put on offer at once.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Waiting {
+    /// Its first order.
+    pub order: WorkOrder,
+    /// Since when it waits.
+    pub since: Timestamp,
 }
 
 /// The last offer came to nothing.
@@ -69,14 +104,31 @@ pub struct Expired {
 impl Task {
     /// Applies one event of the dispatcher's log.
     pub(super) fn apply(&mut self, recorded: &Recorded<'_, DispatcherEvent>) {
+        if !matches!(recorded.event, DispatcherEvent::TransitionRefused(_)) {
+            let asked = recorded.cause.filter(|cause| Log::from_stream(&cause.stream) == Some(Log::Operator));
+            remember(&mut self.met, asked);
+        }
         match recorded.event {
             DispatcherEvent::TaskScheduled(event) => {
-                self.status = Some(Status::Active);
+                self.scheduled_at = Some(recorded.time);
+                self.contradictions.clear();
+                self.paused = false;
+                self.resumed = None;
                 self.failed_at_gate = false;
-                self.offer(event.order.as_ref());
+                match &event.waiting {
+                    Some(order) if event.order.is_none() => self.wait(order, recorded.time),
+                    _ => {
+                        self.status = Some(Status::Active);
+                        self.waiting = None;
+                        self.offer(event.order.as_ref());
+                    }
+                }
             }
             DispatcherEvent::WorkOrderIssued(event) => {
                 self.status = Some(Status::Active);
+                if event.reason == AFTER_PAUSE {
+                    self.give_up();
+                }
                 self.offer(event.order.as_ref());
             }
             DispatcherEvent::WorkOrderExpired(event) => {
@@ -90,15 +142,26 @@ impl Task {
             DispatcherEvent::TaskFailed(event) => self.end(Status::Failed, event.task.as_ref()),
             DispatcherEvent::TaskCancelled(event) => self.end(Status::Cancelled, event.task.as_ref()),
             DispatcherEvent::TaskCompleted(event) => self.end(Status::Complete, event.task.as_ref()),
-            DispatcherEvent::TransitionRefused(_) => {
-                if self.refused.len() == REMEMBERED {
-                    self.refused.pop_front();
+            DispatcherEvent::TransitionRefused(event) => {
+                remember(&mut self.refused, recorded.cause);
+                if self.contradictions.len() < REMEMBERED {
+                    self.contradictions.extend(contradictions::line(event, recorded));
                 }
-                self.refused.extend(recorded.cause.cloned());
             }
-            DispatcherEvent::ApprovalRequired(_)
-            | DispatcherEvent::TaskPaused(_)
-            | DispatcherEvent::TaskResumed(_) => {}
+            DispatcherEvent::TaskPaused(_) => self.paused = true,
+            DispatcherEvent::TaskResumed(_) => {
+                self.paused = false;
+                let order = self.order.as_ref().map(|order| order.id.clone()).unwrap_or_default();
+                self.resumed = Some(Resumed { at: recorded.time, order });
+            }
+            DispatcherEvent::ApprovalRequired(_) => {}
+        }
+    }
+
+    /// What is offered again after a pause is given up: whoever takes it all the same must stop.
+    fn give_up(&mut self) {
+        if self.expired_orders.len() < REMEMBERED {
+            self.expired_orders.extend(self.order.as_ref().map(|order| order.id.clone()));
         }
     }
 
@@ -113,11 +176,21 @@ impl Task {
         }
     }
 
+    fn wait(&mut self, order: &WorkOrder, since: Timestamp) {
+        self.status = Some(Status::Pending);
+        self.order = None;
+        self.expired = None;
+        self.expired_orders.clear();
+        self.reference = order.task.clone().unwrap_or_default();
+        self.waiting = Some(Waiting { order: order.clone(), since });
+    }
+
     fn end(&mut self, status: Status, task: Option<&TaskRef>) {
         self.failed_at_gate =
             self.order.as_ref().is_none_or(|order| Some(run_of(order)) != task.map(|t| t.run));
         self.status = Some(status);
         self.expired = None;
+        self.paused = false;
         if let Some(task) = task {
             self.reference = task.clone();
         }
@@ -128,6 +201,21 @@ impl Task {
         self.status == Some(Status::Active)
     }
 
+    /// Whether the present run has not come to an end, nor to a halt that only a person ends.
+    pub fn is_under_way(&self) -> bool {
+        matches!(self.status, Some(Status::Pending | Status::Active))
+    }
+
+    /// Whether a cancel ends the present run.
+    pub fn may_be_cancelled(&self) -> bool {
+        self.is_under_way() || self.status == Some(Status::Blocked)
+    }
+
+    /// Whether run `run` waits to be put on offer, and nobody holds it.
+    pub fn waits(&self, run: u32) -> bool {
+        self.status == Some(Status::Pending) && !self.paused && self.reference.run == run
+    }
+
     /// Whether `task` names the present run and attempt.
     pub fn is_present(&self, task: &TaskRef) -> bool {
         (task.run, task.attempt) == (self.reference.run, self.reference.attempt)
@@ -136,6 +224,16 @@ impl Task {
     /// The offered work order, if it is `id` and has not expired.
     pub fn open_order(&self, id: &str) -> Option<&WorkOrder> {
         self.order.as_ref().filter(|order| self.is_active() && self.expired.is_none() && order.id == id)
+    }
+
+    /// Whether the present run was resumed while this order was the last one.
+    pub fn is_resumed(&self, order: &str) -> bool {
+        self.resumed.as_ref().is_some_and(|resumed| resumed.order == order)
+    }
+
+    /// Whether a request has been met or refused already.
+    pub fn has_answered(&self, request: &Cause) -> bool {
+        self.met.contains(request) || self.refused.contains(request)
     }
 
     /// What the present order asks for.
@@ -151,4 +249,11 @@ impl Task {
 
 fn run_of(order: &WorkOrder) -> u32 {
     order.task.as_ref().map_or(0, |task| task.run)
+}
+
+fn remember(causes: &mut VecDeque<Cause>, cause: Option<&Cause>) {
+    causes.extend(cause.cloned());
+    while causes.len() > REMEMBERED {
+        causes.pop_front();
+    }
 }

@@ -12,6 +12,9 @@ use millrace_events::{
 
 use super::*;
 
+mod operators;
+mod waiting;
+
 const TASK: &str = "VTID-01213";
 
 fn dispatcher() -> Dispatcher {
@@ -24,6 +27,7 @@ fn dispatcher() -> Dispatcher {
             execution: Duration::from_secs(1800),
             attempts: 3,
             pr_grace: Duration::from_secs(300),
+            counts_runs: true,
         },
     }
 }
@@ -43,8 +47,25 @@ fn spec(version: u32) -> SpecRegistered {
 
 fn scheduled(decider: &Dispatcher) -> Scenario<'_, Dispatcher> {
     let mut scenario = given(decider);
-    scenario.when(&Input::SpecRegistered(spec(1))).event();
+    let_in(&mut scenario, &Input::SpecRegistered(spec(1)));
     scenario
+}
+
+/// The answer to the question whether there is room, which an input makes due.
+fn answered(scenario: &Scenario<'_, Dispatcher>, input: &Input, room: Room) -> Input {
+    let asked = scenario.due(input).into_iter().find_map(|due| match due {
+        Due::Effect(Effect::Admit { candidate, spec }) => Some((candidate, spec)),
+        _ => None,
+    });
+    let (candidate, spec) = asked.expect("it is asked whether there is room");
+    Input::Admitted { candidate, spec, room }
+}
+
+/// What an input leads to when there is room.
+fn let_in(scenario: &mut Scenario<'_, Dispatcher>, input: &Input) -> DispatcherEvent {
+    assert!(scenario.when(input).is_nothing(), "it is asked first");
+    let answer = answered(scenario, input, Room::Now);
+    scenario.when(&answer).event()
 }
 
 fn order(scenario: &Scenario<'_, Dispatcher>) -> WorkOrder {
@@ -65,6 +86,10 @@ fn failed(scenario: &Scenario<'_, Dispatcher>, code: Code) -> Input {
         ..Default::default()
     };
     by_worker(event, scenario)
+}
+
+fn asked_by(scenario: &Scenario<'_, Dispatcher>, event: impl Into<OperatorEvent>) -> Input {
+    Input::Operator { event: event.into(), at: scenario.now() }
 }
 
 fn timer(name: &str, order: &WorkOrder) -> TimerFired {
@@ -97,7 +122,7 @@ fn verified(scenario: &Scenario<'_, Dispatcher>) -> Input {
 fn s1_gap7_3_a_registered_spec_schedules_the_task_and_locks_it() {
     let decider = dispatcher();
     let mut scenario = given(&decider);
-    let DispatcherEvent::TaskScheduled(event) = scenario.when(&Input::SpecRegistered(spec(1))).event() else {
+    let DispatcherEvent::TaskScheduled(event) = let_in(&mut scenario, &Input::SpecRegistered(spec(1))) else {
         panic!()
     };
     let task = event.task.unwrap();
@@ -132,7 +157,7 @@ fn s1_gap4_a_task_without_a_spec_fails_before_any_work_order() {
     assert!(scenario.state().order.is_none());
     assert!(scenario.when(&Input::SpecRejected(rejected)).is_nothing(), "one terminal event a run");
     // The spec that mends it opens the next run by itself.
-    let DispatcherEvent::TaskScheduled(event) = scenario.when(&Input::SpecRegistered(spec(1))).event() else {
+    let DispatcherEvent::TaskScheduled(event) = let_in(&mut scenario, &Input::SpecRegistered(spec(1))) else {
         panic!()
     };
     assert_eq!(event.task.unwrap().run, 2);
@@ -317,7 +342,7 @@ fn a_check_that_conflicts_with_its_base_is_a_new_attempt_from_there_with_the_pla
     let decider = dispatcher();
     let mut scenario = given(&decider);
     let plan = Some(Blob { name: "plan.yaml".into(), ..Default::default() });
-    scenario.when(&Input::SpecRegistered(SpecRegistered { plan: plan.clone(), ..spec(1) })).event();
+    let_in(&mut scenario, &Input::SpecRegistered(SpecRegistered { plan: plan.clone(), ..spec(1) }));
     let opened = PullRequestOpened {
         task: Some(scenario.state().reference.clone()),
         pull_request: Some(PullRequest { number: 1, base: "b2".into(), ..Default::default() }),
@@ -491,7 +516,7 @@ fn any_input(log: Log, name: &str, scenario: &Scenario<'_, Dispatcher>) -> Optio
         Event::Worker(event) => Input::Worker { event, at: scenario.now() },
         Event::Validator(event) => Input::Validator(event),
         Event::Deployer(event) => Input::Deployer(event),
-        Event::Operator(event) => Input::Operator(event),
+        Event::Operator(event) => asked_by(scenario, event),
         Event::SpecRegistry(millrace_events::SpecRegistryEvent::SpecRegistered(_)) => {
             Input::SpecRegistered(spec(9))
         }
@@ -545,11 +570,11 @@ fn s1_ops_2_a_retry_opens_the_next_run_on_the_spec_of_now() {
     let input = failed(&scenario, Code::ChecksFailed);
     scenario.when(&input).event();
     let request = RetryRequested { task: TASK.into(), run: 1, actor: "ada".into(), ..Default::default() };
-    let asked = Input::Operator(OperatorEvent::RetryRequested(request.clone()));
+    let asked = asked_by(&scenario, request.clone());
     assert!(scenario.when(&asked).is_nothing());
-    assert!(matches!(scenario.due(&asked)[..], [Due::Effect(Effect::FindSpec(_))]));
+    assert!(matches!(scenario.due(&asked)[..], [Due::Effect(Effect::FindSpec(_)), ..]));
     let found = Input::Retry { request: request.clone(), spec: Some(spec(2)) };
-    let DispatcherEvent::TaskScheduled(event) = scenario.when(&found).event() else { panic!() };
+    let DispatcherEvent::TaskScheduled(event) = let_in(&mut scenario, &found) else { panic!() };
     let task = event.task.unwrap();
     assert_eq!((task.run, task.attempt, task.spec_version), (2, 1, 2));
     // The same request again changes nothing.
@@ -559,32 +584,14 @@ fn s1_ops_2_a_retry_opens_the_next_run_on_the_spec_of_now() {
 }
 
 #[test]
-fn a_cancel_revokes_the_lease_and_the_merge_is_the_point_of_no_return() {
-    let decider = dispatcher();
-    let request = CancelRequested { task: TASK.into(), run: 1, actor: "ada".into(), reason: "no".into() };
-    let asked = Input::Operator(OperatorEvent::CancelRequested(request.clone()));
-    let mut scenario = scheduled(&decider);
-    assert!(scenario.when(&asked).is_nothing());
-    assert!(scenario.due(&asked).contains(&Due::Effect(Effect::AskMerged(request.clone()))));
-    let merged = Input::Cancel { request: request.clone(), merged: Some("abc".into()) };
-    assert!(
-        matches!(scenario.when(&merged), Decision::Refused(Refusal::Mismatch(text), Some(_)) if text.contains("abc"))
-    );
-    let open = Input::Cancel { request, merged: None };
-    let DispatcherEvent::TaskCancelled(event) = scenario.when(&open).event() else { panic!() };
-    assert_eq!(event.actor, "ada");
-    assert!(matches!(scenario.due(&open)[..], [Due::Effect(Effect::RevokeLease { .. })]));
-    assert!(scenario.when(&open).is_nothing());
-}
-
-#[test]
 fn refusals_are_recorded_once_per_input() {
     let decider = dispatcher();
     let context = millrace_decider::Context {
         now: millrace_decider::Timestamp::from_millis(1),
         cause: millrace_decider::Cause::new("INPUT", 7),
     };
-    let input = Input::Operator(PauseRequested { task: TASK.into(), ..Default::default() }.into_operator());
+    let event = PauseRequested { task: TASK.into(), ..Default::default() }.into();
+    let input = Input::Operator { event, at: context.now };
     let mut state = Task::default();
     use millrace_decider::Decider as _;
     let Err(refusal) = decider.decide(&state, &input, &context) else { panic!() };
@@ -598,14 +605,4 @@ fn refusals_are_recorded_once_per_input() {
     decider.evolve(&mut state, &recorded);
     assert_eq!(decider.refused(&state, &input, &refusal, &context), None);
     assert_eq!(event.name(), "TransitionRefused");
-}
-
-trait IntoOperator {
-    fn into_operator(self) -> OperatorEvent;
-}
-
-impl<T: Into<OperatorEvent>> IntoOperator for T {
-    fn into_operator(self) -> OperatorEvent {
-        self.into()
-    }
 }

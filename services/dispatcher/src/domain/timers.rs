@@ -1,13 +1,13 @@
 //! Deadlines. A deadline decides nothing by itself: it makes the dispatcher ask the log that knows.
 
-use millrace_decider::{Context, Refusal};
+use millrace_decider::{Context, Refusal, Timestamp};
 use millrace_events::v1::{Failure, OverdueNoticed, TimerFired, WorkOrder, WorkOrderExpired, WorkOrderKind};
 use millrace_events::{Code, DispatcherEvent};
 
 use super::input::Report;
 use super::results::{after_failure, blocked, issued};
 use super::state::Task;
-use super::{Limits, order};
+use super::{Limits, contradictions, order};
 
 /// A work order must be acknowledged.
 pub(super) const ACKNOWLEDGE: &str = "acknowledge";
@@ -20,12 +20,36 @@ pub(super) const PR_GRACE: &str = "pr_grace";
 /// An order that nobody took is offered again.
 pub(super) const REDISPATCH: &str = "redispatch";
 
+/// Not a deadline: asked once after a resume about the order that is on offer then.
+pub(super) const RESUME: &str = "resume";
+
+/// Why an order is offered again that a pause kept from being begun.
+pub(super) const AFTER_PAUSE: &str = "offered again after the pause";
+
 /// In the context of an expiry: other work orders were being worked on at the time.
 const BUSY: &str = "workers_busy";
 
 /// The deadlines that are answered by looking.
 pub(super) fn asks(name: &str) -> bool {
     [ACKNOWLEDGE, LEASE, EXECUTION, PR_GRACE].contains(&name)
+}
+
+/// Whether a deadline waits for the resume: it is about the order or attempt of a paused run.
+pub(super) fn is_held(state: &Task, timer: &TimerFired) -> bool {
+    state.paused && state.order.as_ref().is_some_and(|order| order.id == timer.about)
+}
+
+/// Until when a pull request is waited for because of a pause: the whole limit counts again from the resume.
+pub(super) fn graced_until(
+    limits: &Limits,
+    state: &Task,
+    timer: &TimerFired,
+    report: Report,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let resumed = state.resumed.as_ref().filter(|_| timer.name == PR_GRACE)?;
+    let until = resumed.at + limits.pr_grace;
+    (now < until && awaits_pull_request(state, timer, report)).then_some(until)
 }
 
 /// A deadline fired. All but one only make due that somebody is asked.
@@ -55,6 +79,10 @@ pub(super) fn inquired(
         return pr_grace(limits, state, timer, report, context);
     }
     let order = state.open_order(&timer.about)?;
+    let asks_who_began = [RESUME, ACKNOWLEDGE].contains(&timer.name.as_str());
+    if asks_who_began && state.is_resumed(&order.id) && (report.suspended || !report.acknowledged) {
+        return Some(offered_again(limits, order, context));
+    }
     if report.finished {
         return None;
     }
@@ -98,8 +126,9 @@ fn pr_grace(
     report: Report,
     context: &Context,
 ) -> Option<DispatcherEvent> {
-    let present = timer.task.as_ref().is_some_and(|task| state.is_present(task)) && state.is_active();
-    if !present || report.pull_request_known || state.order_kind() != Some(WorkOrderKind::Change) {
+    if !awaits_pull_request(state, timer, report)
+        || graced_until(limits, state, timer, report, context.now).is_some()
+    {
         return None;
     }
     let message = format!("no pull request for {} was seen on the forge in time", state.reference.task);
@@ -107,8 +136,21 @@ fn pr_grace(
     Some(after_failure(limits, state, failure, None, context))
 }
 
+fn awaits_pull_request(state: &Task, timer: &TimerFired, report: Report) -> bool {
+    let present = timer.task.as_ref().is_some_and(|task| state.is_present(task)) && state.is_active();
+    present && !report.pull_request_known && state.order_kind() == Some(WorkOrderKind::Change)
+}
+
+/// An order that a pause kept from being begun, as the same try: waiting for a person is nobody's failure.
+pub(super) fn offered_again(limits: &Limits, order: &WorkOrder, context: &Context) -> DispatcherEvent {
+    issued(order::again(limits, order, order.tries, context), AFTER_PAUSE)
+}
+
 /// Goes on after an expiry, where that needs no pause.
 pub(super) fn follow_up(limits: &Limits, state: &Task, context: &Context) -> Option<DispatcherEvent> {
+    if let Some(escalated) = contradictions::escalated(state) {
+        return Some(escalated);
+    }
     if waits_for_redispatch(limits, state) { None } else { redispatch(limits, state, context) }
 }
 
@@ -154,7 +196,7 @@ fn redispatch(limits: &Limits, state: &Task, context: &Context) -> Option<Dispat
 
 /// The sweep found an active task silent: a person must look.
 pub(super) fn overdue(state: &Task, noticed: &OverdueNoticed) -> Option<DispatcherEvent> {
-    if !state.is_active() || noticed.run != state.reference.run {
+    if !state.is_active() || state.paused || noticed.run != state.reference.run {
         return None;
     }
     let minutes = noticed.idle_ms / 60_000;

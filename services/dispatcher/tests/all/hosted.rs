@@ -3,62 +3,35 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use millrace_decider::Timestamp;
-use millrace_dispatcher::config::limits;
-use millrace_dispatcher::domain::Dispatcher;
-use millrace_dispatcher::effects::DispatcherService;
 use millrace_events::catalogue::LEASE_BUCKET;
 use millrace_events::v1::*;
 use millrace_events::{CONTENT_TYPE_PROTOBUF, Code, DispatcherEvent, Envelope, Event, Key, Log};
-use millrace_runtime::bootstrap::{Declared, Installation};
 use millrace_runtime::broker::{Append, Broker};
 use millrace_runtime::bucket::Bucket;
 use millrace_runtime::clock::Clock;
-use millrace_runtime::host::{Host, HostError, HostOptions};
 use millrace_runtime::kv::Kv;
-use millrace_runtime::log_reader::LogReader;
-use millrace_runtime::memory::MemoryBroker;
+use millrace_runtime::service::ServiceError;
 use millrace_runtime::settings::Settings;
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
+
+use crate::world::{memory, paused_clock, start};
 
 const TASK: &str = "VTID-01213";
 const BOUND: Duration = Duration::from_secs(3600);
-
-struct PausedClock(tokio::time::Instant);
-
-#[async_trait]
-impl Clock for PausedClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_millis(1_790_000_000_000) + self.0.elapsed()
-    }
-
-    async fn sleep(&self, duration: Duration) {
-        tokio::time::sleep(duration).await;
-    }
-}
 
 struct World {
     broker: Arc<dyn Broker>,
     clock: Arc<dyn Clock>,
     leases: Arc<dyn Kv>,
-    _running: JoinSet<Result<(), HostError>>,
+    _running: JoinSet<Result<(), ServiceError>>,
 }
 
 impl World {
     fn start() -> Self {
-        let clock: Arc<dyn Clock> = Arc::new(PausedClock(tokio::time::Instant::now()));
-        let broker: Arc<dyn Broker> =
-            Arc::new(MemoryBroker::new(clock.clone(), &Declared::of(&Installation::default())));
+        let clock = paused_clock();
+        let broker: Arc<dyn Broker> = Arc::new(memory(&clock));
         let leases: Arc<dyn Kv> = Arc::new(Bucket::new(broker.clone(), LEASE_BUCKET));
-        let decider = Dispatcher { limits: limits(&Settings::default()) };
-        let logs = LogReader::new(broker.clone(), 1);
-        let service = DispatcherService::new(decider, logs, leases.clone(), clock.clone());
-        let stop = CancellationToken::new();
-        let host = Host::new(service, broker.clone(), clock.clone(), HostOptions::default(), stop);
-        let mut running = JoinSet::new();
-        running.spawn(host.run());
+        let running = start(&broker, &clock, &Settings::default());
         Self { broker, clock, leases, _running: running }
     }
 
@@ -208,6 +181,8 @@ async fn s1_ops_2_a_retry_finds_the_newest_spec_and_a_cancel_takes_the_lease() {
     world.leases.create(&order.id, b"w").await.unwrap().unwrap();
     let cancel = CancelRequested { task: TASK.into(), run: 1, actor: "ada".into(), reason: "no".into() };
     world.say(cancel).await;
+    let task = Some(TaskRef { attempt: 0, ..order.task.clone().unwrap() });
+    world.say(StageStopped { task, ..Default::default() }).await;
     assert_eq!(names(&world.decisions(2).await)[1], "TaskCancelled");
     let started = tokio::time::Instant::now();
     while world.leases.get(&order.id).await.unwrap().is_some() {

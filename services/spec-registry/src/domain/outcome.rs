@@ -1,11 +1,11 @@
 //! What reading a specification came to, as events.
 
 use millrace_events::v1::{
-    Blob, Failure, SpecProblem, SpecReadiness, SpecRegistered, SpecRejected, SpecSource,
+    Blob, Failure, Priority as WirePriority, SpecProblem, SpecReadiness, SpecRegistered, SpecRejected, SpecSource,
 };
 use millrace_events::{Code, Key};
 
-use super::format::{Problem, ProblemCode, Readiness, Severity, Spec};
+use super::format::{Priority, Problem, ProblemCode, Readiness, Severity, Spec};
 use super::{Registered, Request};
 
 /// Who says so, in failures.
@@ -66,7 +66,12 @@ pub fn registered(task: &str, spec: &Spec, about: About, blob: Blob, plan: Optio
             Readiness::Done => SpecReadiness::Done,
         } as i32,
         submission: about.submission,
-        priority: 0,
+        priority: match spec.priority {
+            Priority::Low => WirePriority::Low,
+            Priority::Normal => WirePriority::Normal,
+            Priority::High => WirePriority::High,
+            Priority::Urgent => WirePriority::Urgent,
+        } as i32,
     }
 }
 

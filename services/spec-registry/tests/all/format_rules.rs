@@ -1,7 +1,7 @@
 //! What a specification must have, and what is said when it has not.
 
 use millrace_spec_registry::domain::format::{
-    ParseSettings, Problem, ProblemCode, Readiness, Severity, parse, render_problems,
+    ParseSettings, Priority, Problem, ProblemCode, Readiness, Severity, parse, render_problems,
 };
 
 const NAME: &str = "docs/specs/01213-x.md";
@@ -225,4 +225,34 @@ fn an_empty_optional_section_is_a_warning() {
     assert_eq!(spec.test_plan, None);
     assert_eq!(spec.technical_approach.as_deref(), Some("CSS only."));
     assert_eq!(codes(&spec.warnings), [(ProblemCode::SectionEmpty, Some(12))]);
+}
+
+#[test]
+fn s4_sp5_a_priority_is_read_and_one_that_means_nothing_is_said_and_counts_as_normal() {
+    let with = |line: &str| {
+        let text = GOOD.replace("# Orders in blue\n", &format!("# Orders in blue\n\n{line}\n"));
+        parse(NAME, text.as_bytes(), &ParseSettings::default()).unwrap()
+    };
+    for (line, priority) in [
+        ("", Priority::Normal),
+        ("**Priority:** low", Priority::Low),
+        ("Priority: P3", Priority::Low),
+        ("priority: Normal", Priority::Normal),
+        ("**Priority**: P2", Priority::Normal),
+        ("- **Priority:** `high`", Priority::High),
+        ("Priority: P1 (checkout is down)", Priority::High),
+        ("Priority: URGENT", Priority::Urgent),
+        ("Priority: p0", Priority::Urgent),
+    ] {
+        let spec = with(line);
+        assert_eq!((spec.priority, spec.warnings.len()), (priority, 0), "{line}");
+    }
+    let spec = with("Priority: critical");
+    assert_eq!(spec.priority, Priority::Normal);
+    assert_eq!(codes(&spec.warnings), [(ProblemCode::PriorityUnknown, Some(3))]);
+    assert!(spec.warnings[0].message.contains("critical") && spec.warnings[0].advice.contains("urgent"));
+    // The front matter wins, as with every key.
+    let text = format!("---\npriority: urgent\n---\n{}", GOOD.replace("## Summary", "Priority: low\n\n## Summary"));
+    let spec = parse(NAME, text.as_bytes(), &ParseSettings::default()).unwrap();
+    assert_eq!((spec.priority, spec.warnings.len()), (Priority::Urgent, 0));
 }

@@ -16,6 +16,7 @@ mod metadata;
 mod outline;
 mod parse;
 mod placeholders;
+mod priority;
 mod problem;
 mod render;
 mod sections;
@@ -23,6 +24,7 @@ mod spec;
 mod task_id;
 
 pub use parse::{claimed_task_id, parse};
+pub use priority::Priority;
 pub use problem::{Problem, ProblemCode, Severity};
 pub use render::render_problems;
 pub use spec::{AcceptanceItem, AcceptanceKind, MAX_SPEC_BYTES, ParseSettings, PlanBlock, Readiness, Spec};

@@ -13,8 +13,8 @@ use super::outline::{BlockKind, Lines, Outline};
 use super::sections::{self, Section};
 use super::task_id;
 use super::{
-    AcceptanceItem, ParseSettings, PlanBlock, Problem, ProblemCode, Readiness, Severity, Spec, acceptance,
-    placeholders,
+    AcceptanceItem, ParseSettings, PlanBlock, Priority, Problem, ProblemCode, Readiness, Severity, Spec, acceptance,
+    placeholders, priority,
 };
 
 /// The fewest characters of a summary.
@@ -50,6 +50,7 @@ pub fn parse(file_name: &str, bytes: &[u8], settings: &ParseSettings) -> Result<
     let metadata = reader.metadata();
     let readiness = readiness(!clarifications.is_empty(), &metadata, &acceptance);
     open_questions.extend(clarifications);
+    let priority = reader.priority();
     let warnings = reader.verdict()?;
     Ok(Spec {
         task_id,
@@ -63,6 +64,7 @@ pub fn parse(file_name: &str, bytes: &[u8], settings: &ParseSettings) -> Result<
         open_questions,
         readiness,
         domain: metadata.get("domain").cloned(),
+        priority,
         plan,
         format: reader.format(&metadata).to_owned(),
         metadata,
@@ -327,6 +329,24 @@ impl<'a> Reader<'a> {
             }
         }
         metadata
+    }
+
+    /// A priority that means nothing here refuses nothing: the change is as urgent as most.
+    fn priority(&mut self) -> Priority {
+        let front = self.front.entries.iter().filter(|entry| canonical_key(&entry.key) == "priority");
+        let front = front.map(|entry| (entry.values.join(", "), entry.line));
+        let pairs = self.pairs.iter().filter(|pair| pair.in_head && pair.key == "priority");
+        let named = front.chain(pairs.map(|pair| (pair.value.clone(), pair.line))).next();
+        let Some((value, line)) = named else { return Priority::default() };
+        priority::read(&value).unwrap_or_else(|| {
+            self.problems.push(Problem::warning(
+                ProblemCode::PriorityUnknown,
+                Some(line),
+                format!("`{}` is no priority; it counts as normal", value.chars().take(40).collect::<String>()),
+                "write low, normal, high or urgent, or P3 to P0",
+            ));
+            Priority::default()
+        })
     }
 
     /// Backlog.md writes these three keys into every task; nothing else depends on the answer.

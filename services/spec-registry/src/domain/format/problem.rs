@@ -59,6 +59,8 @@ pub enum ProblemCode {
     TemplateUnfilled,
     /// More than one embedded plan.
     PlanAmbiguous,
+    /// A priority that means nothing.
+    PriorityUnknown,
     /// A section with a heading and nothing below it.
     SectionEmpty,
     /// An HTML comment that never ends and hides the rest of the file.
@@ -137,6 +139,7 @@ impl Problem {
             | ProblemCode::ProblemStatementMissing
             | ProblemCode::AcceptanceMissing
             | ProblemCode::PlanAmbiguous
+            | ProblemCode::PriorityUnknown
             | ProblemCode::SectionEmpty
             | ProblemCode::CommentUnclosed
             | ProblemCode::TooManyProblems => "SPEC_INVALID",

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Problem;
+use super::{Priority, Problem};
 
 /// The largest specification that is read, in bytes. Larger ones are refused by their length alone.
 pub const MAX_SPEC_BYTES: usize = 512 * 1024;
@@ -34,6 +34,8 @@ pub struct Spec {
     pub readiness: Readiness,
     /// The part of the product it concerns, from the key `domain`.
     pub domain: Option<String>,
+    /// How soon it is wanted, from the key `priority`.
+    pub priority: Priority,
     /// The change itself, written out by the author in a fenced block with the info string `millrace`.
     pub plan: Option<PlanBlock>,
     /// `generic` or `backlog`.
