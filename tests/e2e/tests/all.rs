@@ -11,10 +11,14 @@
 mod crashes;
 #[path = "all/faults/mod.rs"]
 mod faults;
+#[path = "all/dead_letters.rs"]
+mod dead_letters;
 #[path = "all/happy_path.rs"]
 mod happy_path;
 #[path = "all/ledgers.rs"]
 mod ledgers;
+#[path = "all/limits.rs"]
+mod limits;
 #[path = "all/loss.rs"]
 mod loss;
 #[path = "all/operators.rs"]
