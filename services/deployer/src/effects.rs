@@ -151,6 +151,8 @@ impl Hosted for DeployerService {
                 let failure = fault.to_failure(SOURCE, "pr_opened");
                 PullRequestFailed { task: execution.task.clone(), failure: Some(failure) }.into()
             }
+            // A forge that does not answer may have merged all the same: it is asked until it says so.
+            Effect::Merge(_) if fault.retry => return None,
             Effect::Merge(passed) => MergeFailed {
                 task: passed.task.clone(),
                 pull_request: passed.pull_request.clone(),

@@ -283,11 +283,7 @@ impl<H: Hosted> Host<H> {
         // The server's clock counts it. Where ours is behind that one, a deadline that lies ahead of us has passed
         // there: it would fire at once, and be armed again without end.
         let at = deadline.at.max(chain.stored + deadline.at.since(self.clock.now()));
-        let schedule = Schedule {
-            at,
-            target: H::SERVICE.due_subject(key, &deadline.name),
-            keep: FIRED_KEPT,
-        };
+        let schedule = Schedule { at, target: H::SERVICE.due_subject(key, &deadline.name), keep: FIRED_KEPT };
         let subject = H::SERVICE.timer_subject(key, &deadline.name);
         let append = Append::new(H::SERVICE.timer_stream(), subject, envelope.encode())
             .content_type(millrace_events::CONTENT_TYPE_PROTOBUF)
