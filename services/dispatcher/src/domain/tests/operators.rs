@@ -149,7 +149,7 @@ fn a_cancel_takes_the_lease_at_once_and_waits_for_the_deployer() {
     let closed = Input::Cancel { request: cancel(1), release: Release::Stopped };
     let DispatcherEvent::TaskCancelled(event) = cycle.when(1, &closed).event() else { panic!() };
     assert_eq!((event.actor.as_str(), event.reason.as_str()), ("ada", "no"));
-    assert_eq!(cycle.effects(&closed), [revoke.clone()]);
+    assert_eq!(cycle.effects(&closed), std::slice::from_ref(&revoke));
     // Twice changes nothing: neither the same message nor another one; the revocation stays owed.
     for position in [1, 2] {
         assert!(cycle.when(position, &asked).is_nothing());
