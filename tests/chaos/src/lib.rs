@@ -22,7 +22,7 @@ mod streams;
 mod submissions;
 
 pub use disk::{FrailDisk, SmallDisk};
-pub use ending::{Ending, at_rest, check_ending, verify};
+pub use ending::{Ending, at_rest, check_ending, check_ending_but, verify};
 pub use memory::peak_mib;
 pub use report::Report;
 pub use scripted::Scripted;

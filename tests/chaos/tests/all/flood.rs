@@ -17,7 +17,7 @@ const REAL: [&str; 5] = ["spec-registry", "dispatcher", "failure-analyzer", "pro
 /// room for the allocator.
 const CEILING_MIB: u64 = 512;
 /// Repositories, each with a target: releases of one target follow one another.
-const REPOSITORIES: usize = 16;
+const REPOSITORIES: usize = 64;
 
 /// 50,000 specs (`FLOOD_TASKS`) with the workers stopped: memory stays bounded, nothing is lost, and once
 /// there are workers everything finishes, once.
