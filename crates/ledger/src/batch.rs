@@ -242,10 +242,13 @@ impl<'a> Batch<'a> {
     }
 }
 
+/// Values of a row by column, and how each meets what stands there.
+type Columns = BTreeMap<&'static str, (Merge, Value)>;
+
 /// Row changes, merged into one per row, in memory first.
 #[derive(Default)]
 struct Rows {
-    rows: BTreeMap<(Table, Vec<Value>), BTreeMap<&'static str, (Merge, Value)>>,
+    rows: BTreeMap<(Table, Vec<Value>), Columns>,
 }
 
 impl Rows {
