@@ -28,7 +28,7 @@ impl Decider for Dispatcher {
     ) -> Result<Option<DispatcherEvent>, Refusal> {
         let decided = self.follows(state, input, context)?;
         // No order is issued while a person holds the task: what asks for one waits for the resume.
-        if false && matches!(decided, Some(DispatcherEvent::WorkOrderIssued(_))) {
+        if state.paused && matches!(decided, Some(DispatcherEvent::WorkOrderIssued(_))) {
             return Err(is_paused());
         }
         Ok(decided)
@@ -97,7 +97,7 @@ impl Dispatcher {
             }
             Input::Retry { request, spec } => operator::retry(state, request, spec.as_ref(), context),
             Input::Cancel { request, release } => operator::cancel(state, request, release),
-            Input::Pause { request, release } => operator::pause(state, request, release),
+            Input::Pause { request, release } => operator::pause(state, request, release, context),
             Input::FollowUp { .. } => Ok(timers::follow_up(limits, state, context)),
         }
     }

@@ -171,8 +171,14 @@ pub(super) fn may_pause(state: &Task, request: &PauseRequested) -> Result<bool, 
 }
 
 /// Holds the run before its next stage.
-pub(super) fn pause(state: &Task, request: &PauseRequested, release: &Release) -> Decision {
-    if !may_pause(state, request)? {
+pub(super) fn pause(
+    state: &Task,
+    request: &PauseRequested,
+    release: &Release,
+    context: &Context,
+) -> Decision {
+    // Delivered again after a resume, it would hold the run once more.
+    if state.has_answered(&context.cause) || !may_pause(state, request)? {
         return Ok(None);
     }
     let task = &request.task;
