@@ -54,11 +54,14 @@ pub(crate) struct Group {
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     tasks: BTreeMap<Arc<str>, Place>,
-    groups: BTreeMap<Arc<Group>, [BTreeSet<(Timestamp, Arc<str>)>; LEVELS]>,
+    groups: BTreeMap<Arc<Group>, Levels>,
     /// When each domain had its last turn, counted in turns.
     turns: BTreeMap<String, u64>,
     turn: u64,
 }
+
+/// What waits in a group, by priority, the oldest first.
+type Levels = [BTreeSet<(Timestamp, Arc<str>)>; LEVELS];
 
 #[derive(Debug)]
 struct Place {
@@ -186,11 +189,7 @@ impl Queue {
 
 /// The first of a group: the highest priority with its age, then the oldest. Within a level the oldest has the
 /// highest, so that four are compared.
-fn head(
-    levels: &[BTreeSet<(Timestamp, Arc<str>)>; LEVELS],
-    now: Timestamp,
-    aging: Duration,
-) -> Option<(Reverse<u128>, Timestamp, &Arc<str>)> {
+fn head(levels: &Levels, now: Timestamp, aging: Duration) -> Option<(Reverse<u128>, Timestamp, &Arc<str>)> {
     let heads = levels.iter().zip(1_u128..).filter_map(|(waiting, level)| {
         let (since, task) = waiting.first()?;
         let aged = now.since(*since).as_micros() / aging.as_micros().max(1);

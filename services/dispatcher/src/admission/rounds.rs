@@ -141,6 +141,8 @@ impl Admission {
             // A place in the queue without a task.
             return self.dequeue(&waiting.task, waiting.run).await;
         };
+        // Whole seconds are rounded up; what lies in the server's past fires at once, whatever our clock says.
+        let at = newest.time - Duration::from_secs(1);
         let cause = Cause::new(newest.stream, newest.sequence);
         let task = TaskRef {
             task: waiting.task.to_string(),
@@ -158,8 +160,6 @@ impl Admission {
             envelope.tracestate = scheduled.tracestate;
         }
         envelope.cause = Some(cause);
-        // Whole seconds are rounded up; what lies in the past fires at once.
-        let at = now - Duration::from_secs(1);
         let schedule = Schedule { at, target: service.due_subject(&key, ADMIT), keep: KEPT };
         let subject = service.timer_subject(&key, ADMIT);
         let append = Append::new(service.timer_stream(), subject, envelope.encode())

@@ -82,6 +82,8 @@ pub(super) fn admitted(
     context: &Context,
 ) -> Result<Option<DispatcherEvent>, Refusal> {
     match (spec, room) {
+        // Whoever asked is told by their message, not by its time: clocks differ.
+        (Some(_), _) if state.has_answered(&context.cause) => Ok(None),
         (Some(_), _) if !may_open(state, candidate.run) => Ok(None),
         (Some(spec), Room::Now) => Ok(Some(spec_gate::schedule(limits, spec, candidate.run, context))),
         (Some(spec), Room::Wait(reason)) => {
@@ -159,7 +161,7 @@ fn keeps(limits: &Limits, state: &Task, input: &Input) -> Option<Effect> {
                 _ => false,
             };
             let task = state.reference.task.clone();
-            was_waiting.then(|| Effect::Dequeue { task, run: state.reference.run })
+            was_waiting.then_some(Effect::Dequeue { task, run: state.reference.run })
         }
         // A run that was released has been acknowledged: it holds nothing but its share of the limits.
         Status::Complete if !limits.counts_runs => None,
