@@ -200,13 +200,22 @@ impl Campaign {
         producer.submit(repository, path, text, Duration::from_secs(60)).await;
     }
 
+    /// Whether that is what a task is to show.
+    pub fn is_meant(&self, task: &str, work: Work) -> bool {
+        self.submitted.iter().any(|submitted| submitted.task == task && submitted.work == work)
+    }
+
     /// Cancels a task's first run. Asked again until the service has taken it: twice is once.
     pub async fn cancel(&self, task: &str) {
         loop {
             if let Some(mut operator) = self.cluster.try_operator().await {
                 let cancel = operator.cancel(request_about(task));
-                if let Ok(Ok(_)) = tokio::time::timeout(Duration::from_secs(3), cancel).await {
-                    return;
+                match tokio::time::timeout(Duration::from_secs(3), cancel).await {
+                    Ok(Ok(_)) => return,
+                    Ok(Err(status)) => {
+                        assert_ne!(status.code(), tonic::Code::InvalidArgument, "{task}: {status}");
+                    }
+                    Err(_no_answer) => {}
                 }
             }
             sleep(Duration::from_millis(100)).await;
@@ -366,7 +375,7 @@ impl Campaign {
 }
 
 fn request_about(task: &str) -> OperatorRequest {
-    OperatorRequest { task: task.to_owned(), run: 1, ..OperatorRequest::default() }
+    OperatorRequest { task: task.to_owned(), run: 1, reason: "a campaign asks for it".to_owned() }
 }
 
 /// Which runs have ended, followed in the dispatcher's log.
