@@ -36,7 +36,8 @@ running=
 clean_up() {
   trap - EXIT INT TERM
   if [ -n "$running" ]; then kill -KILL -- "-$running" 2>/dev/null || true; fi
-  findmnt --raw --noheadings --output TARGET | grep "^$CHAOS_DIRECTORY/" | while read -r mounted; do
+  local mounted
+  for mounted in $(findmnt --raw --noheadings --output TARGET 2>/dev/null | grep "^$CHAOS_DIRECTORY/" || true); do
     umount --lazy "$mounted" || say "could not unmount $mounted"
   done
   rm -rf "$CHAOS_DIRECTORY"
