@@ -1,6 +1,6 @@
 //! Processes and folders that should not be there any more.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -27,12 +27,6 @@ pub fn releases(target: &Path) -> usize {
 pub fn sandboxes(worker: &Path) -> Vec<String> {
     let found = processes_naming(worker).into_iter();
     found.filter(|found| found.arguments.starts_with("bwrap")).map(|found| found.arguments).collect()
-}
-
-/// Folders of work orders that a worker has left behind.
-pub fn workplaces(worker: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(worker).into_iter().flatten().flatten();
-    entries.map(|entry| entry.path()).collect()
 }
 
 /// Ends whatever names the folder in its arguments.

@@ -27,7 +27,7 @@ async fn applied(campaign: &Campaign) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn s2_b2_without_the_projector_nothing_is_acknowledged_for_it() {
     let cluster = Cluster::start_with(Campaign::options()).await;
-    let mut campaign = Campaign::on("S2-B2 projector", cluster).await;
+    let mut campaign = Campaign::on("S2-B2-projector", cluster).await;
     campaign.cluster.stop("projector");
     let before = applied(&campaign).await;
     for number in 0..3 {
@@ -52,7 +52,7 @@ async fn s2_b2_without_the_projector_nothing_is_acknowledged_for_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn s2_b2_a_service_that_cannot_append_acknowledges_nothing() {
     let cluster = Cluster::prepare(Campaign::options()).await;
-    let mut campaign = Campaign::on("S2-B2 append", cluster).await;
+    let mut campaign = Campaign::on("S2-B2-append", cluster).await;
     campaign.with_lines().await;
     campaign.cluster.start_all().await;
     campaign.line("deployer", Line::LosesRequests);

@@ -1,22 +1,22 @@
 //! Many tasks, faults from a seed, and the reckoning at the end.
 
+mod ends;
+mod reckon;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use millrace_events::{DispatcherEvent, Envelope, Event, Log};
+use millrace_events::Log;
 use millrace_rpc::v1::OperatorRequest;
 use millrace_runtime::blobs::digest_of;
-use millrace_runtime::broker::Broker;
-use millrace_runtime::nats::NatsBroker;
 use millrace_runtime::permissions::Identity;
 use tokio::time::sleep;
 
+use self::ends::Ends;
 use crate::cluster::{Cluster, Options};
 use crate::dice::Dice;
-use crate::invariants::{Damage, End, Evidence, Expected, Violation, check};
 use crate::journal::{Journal, Kind};
-use crate::monitor::{self, Lag};
 use crate::producer::Producer;
 use crate::proxy::Proxy;
 use crate::repository::{Plan, spec};
@@ -269,97 +269,14 @@ impl Campaign {
                 return;
             }
             if Instant::now() > deadline {
-                let mut text = format!("{} SEED={}: {} tasks do not end\n", self.name, self.seed, open.len());
+                let mut text =
+                    format!("{}: {} tasks do not end; kept in {}\n", self.tag(), open.len(), self.keep());
                 for task in open.iter().take(3) {
                     text.push_str(&self.cluster.explain(task).await);
                 }
                 panic!("{text}");
             }
             sleep(Duration::from_millis(200)).await;
-        }
-    }
-
-    /// The end of every campaign: all runs end, all consumers come to rest, and then every invariant is checked
-    /// from the outside. One line of report; a panic with everything that is broken.
-    pub async fn reckon(&mut self, within: Duration) -> Evidence {
-        self.all_ended(within).await;
-        self.at_rest(within).await;
-        let mut evidence = Evidence::collect(&self.cluster).await;
-        evidence.journal = self.journal.entries();
-        evidence.expected = self.submitted.iter().map(|submitted| self.expected(submitted)).collect();
-        evidence.foreign = self.foreign.clone();
-        let violations = check(&evidence);
-        eprintln!("{}", self.report(&evidence, &violations));
-        if !violations.is_empty() {
-            let shown: Vec<String> = violations.iter().take(20).map(ToString::to_string).collect();
-            let kept = self.keep();
-            panic!("{} SEED={}: kept in {kept}\n{}", self.name, self.seed, shown.join("\n"));
-        }
-        evidence
-    }
-
-    /// A line of figures.
-    fn report(&self, evidence: &Evidence, violations: &[Violation]) -> String {
-        let damaged = |damage| violations.iter().filter(|violation| violation.damage == damage).count();
-        let faults: Vec<String> = self.faults.iter().map(|(name, count)| format!("{name} {count}")).collect();
-        format!(
-            "{}: SEED={}, {} tasks, {} events, faults: {}; lost {}, duplicated {}, wrong {}; {:.1} s",
-            self.name,
-            self.seed,
-            self.submitted.len(),
-            evidence.messages(),
-            if faults.is_empty() { "none".to_owned() } else { faults.join(", ") },
-            damaged(Damage::Lost),
-            damaged(Damage::Duplicated),
-            damaged(Damage::Wrong),
-            self.seconds()
-        )
-    }
-
-    /// Waits until every consumer of every stream has been given everything and has answered it.
-    async fn at_rest(&mut self, within: Duration) {
-        let deadline = Instant::now() + within;
-        loop {
-            self.tend();
-            let waiting: Vec<Lag> = match self.cluster.nats.monitor().and_then(monitor::consumers) {
-                Some(all) => all.into_iter().filter(|lag| !lag.is_zero()).collect(),
-                None => Vec::new(),
-            };
-            if waiting.is_empty() && self.cluster.has_caught_up().await {
-                return;
-            }
-            if Instant::now() > deadline {
-                let text = self.cluster.logs_of_all(12);
-                panic!("{} SEED={}: not at rest: {waiting:?}{text}", self.name, self.seed);
-            }
-            sleep(Duration::from_millis(100)).await;
-        }
-    }
-
-    fn expected(&self, submitted: &Submitted) -> Expected {
-        Expected {
-            task: submitted.task.clone(),
-            repository: self.cluster.repositories[submitted.repository].name.clone(),
-            runs: if submitted.work == Work::Retried { 2 } else { 1 },
-            end: match submitted.work {
-                Work::Plain => End::Released,
-                Work::Failing | Work::Retried => End::Failed,
-                Work::Cancelled => End::Cancelled,
-            },
-        }
-    }
-
-    /// Copies everything to where it outlives the test; the path.
-    fn keep(&self) -> String {
-        let to = std::env::temp_dir().join(format!("millrace-campaign-{}-{}", self.name, self.seed));
-        std::fs::create_dir_all(&to).unwrap();
-        let copied = std::process::Command::new("cp")
-            .args(["-r", "--reflink=auto"])
-            .args([self.cluster.path(""), self.cluster.nats.store(), to.clone()])
-            .status();
-        match copied {
-            Ok(status) if status.success() => to.display().to_string(),
-            other => format!("nothing ({other:?})"),
         }
     }
 
@@ -376,44 +293,4 @@ impl Campaign {
 
 fn request_about(task: &str) -> OperatorRequest {
     OperatorRequest { task: task.to_owned(), run: 1, reason: "a campaign asks for it".to_owned() }
-}
-
-/// Which runs have ended, followed in the dispatcher's log.
-struct Ends {
-    auditor: NatsBroker,
-    next: u64,
-    ended: BTreeSet<(String, u32)>,
-}
-
-impl Ends {
-    fn new(auditor: NatsBroker) -> Self {
-        Self { auditor, next: 1, ended: BTreeSet::new() }
-    }
-
-    fn of(&self, task: &str, run: u32) -> bool {
-        self.ended.contains(&(task.to_owned(), run))
-    }
-
-    /// Reads on; while NATS is away there is nothing new.
-    async fn read(&mut self) {
-        loop {
-            let stream = Log::Dispatcher.stream(0);
-            let Ok(found) = self.auditor.read(&stream, None, self.next, 500).await else { return };
-            let Some(last) = found.last() else { return };
-            self.next = last.sequence + 1;
-            for stored in &found {
-                let envelope = Envelope::decode(&stored.payload);
-                let Ok(Ok(Some(event))) = envelope.map(|envelope| envelope.event()) else { continue };
-                if let (true, Some(task)) = (is_end(&event), event.task_ref()) {
-                    self.ended.insert((task.task.clone(), task.run));
-                }
-            }
-        }
-    }
-}
-
-/// Whether an event ends its run.
-pub(crate) fn is_end(event: &Event) -> bool {
-    use DispatcherEvent::{TaskBlocked, TaskCancelled, TaskCompleted, TaskFailed};
-    matches!(event, Event::Dispatcher(TaskCompleted(_) | TaskFailed(_) | TaskBlocked(_) | TaskCancelled(_)))
 }
