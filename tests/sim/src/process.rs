@@ -33,6 +33,8 @@ use crate::work::ScriptedWork;
 const MAX_BLOB_BYTES: usize = 1 << 20;
 /// Orders that a worker has at a time.
 const SLOTS: usize = 2;
+/// How often a worker shows that it is there.
+const HEARTBEAT: Duration = Duration::from_secs(5);
 /// Inputs in flight at most.
 const CONCURRENCY: usize = 32;
 
@@ -106,9 +108,11 @@ pub async fn keep_running(outside: Outside, name: &'static str, role: Role) {
         let history = &outside.weather.history;
         history.tell(&title, || format!("starts, its clock is {} s off", skew_micros / 1_000_000));
         let context = outside.context(&title, &gate, skew_micros);
+        let beat = beat(context.clone(), role);
         let ended = tokio::select! {
             biased;
             () = gate.died() => None,
+            () = beat => None,
             ended = outside.start(name, role, context, gate.clone()) => Some(ended),
         };
         match ended {
@@ -118,6 +122,24 @@ pub async fn keep_running(outside: Outside, name: &'static str, role: Role) {
             Some(Err(error)) => history.trouble(&title, format!("ended: {error}")),
         }
         tokio::time::sleep(dice.between(Duration::from_millis(10), Duration::from_secs(20))).await;
+    }
+}
+
+/// Shows every few seconds that a worker is there, as the launcher does: a dispatcher looks for them.
+async fn beat(context: ServiceContext, role: Role) {
+    let key = format!("worker.{}", context.instance);
+    loop {
+        if role == Role::Worker {
+            let value = serde_json::json!({
+                "service": "worker",
+                "instance": context.instance,
+                "beat": context.clock.now().to_string(),
+                "ready": true,
+            });
+            // The next one comes soon.
+            let _shown = context.heartbeats.put(&key, value.to_string().as_bytes()).await;
+        }
+        context.clock.sleep(HEARTBEAT).await;
     }
 }
 

@@ -98,8 +98,11 @@ impl Target for ScriptedTarget {
             let previous = running.commit.clone();
             let started = !running.alive || previous.as_ref() != Some(&commit);
             if started {
-                self.forges.did(self.gate.name(), &self.id, Did::Started { commit: commit.clone() });
                 *running = Running { commit: Some(commit.clone()), alive: behaviour != Behaviour::Exits };
+                // What exits at once may be started again: nothing runs.
+                if running.alive {
+                    self.forges.did(self.gate.name(), &self.id, Did::Started { commit: commit.clone() });
+                }
             }
             if !running.alive {
                 return Err(TargetError::StartExited { commit, status: 3, log_tail: "boom".to_owned() });
