@@ -25,7 +25,7 @@ pub struct OverdueTask {
 }
 
 impl Ledger {
-    /// Active tasks that wait for nobody and whose last event is older than `idle` at `now`; the longest
+    /// Active tasks that wait for nobody and whose last event was stored longer ago than `idle`; the longest
     /// silence first, at most 500. Notices about a task do not count as its events.
     pub async fn active_overdue(
         &self,
@@ -33,12 +33,12 @@ impl Ledger {
         idle: Duration,
     ) -> Result<Vec<OverdueTask>, LedgerError> {
         let sql = format!(
-            "SELECT t.task, t.run, e.event_type, e.stream, e.sequence, e.time \
+            "SELECT t.task, t.run, e.event_type, e.stream, e.sequence, e.stored_at \
              FROM tasks t JOIN events e ON e.id = (SELECT l.id FROM events l WHERE l.task = t.task \
                 AND l.log NOT IN ('projector', 'failure-analyzer', 'dead-letter') \
                 ORDER BY l.clock DESC, l.stream DESC LIMIT 1) \
-             WHERE t.status = 'active' AND t.waiting = '' AND e.time < $1 \
-             ORDER BY e.time, t.task LIMIT {MAX_ROWS}"
+             WHERE t.status = 'active' AND t.waiting = '' AND e.stored_at < $1 \
+             ORDER BY e.stored_at, t.task LIMIT {MAX_ROWS}"
         );
         let rows = self.database().fetch(&sql, vec![(now - idle).into()]).await?;
         let tasks = rows.iter().map(|row| {
@@ -49,7 +49,7 @@ impl Ledger {
                 run: row.small("run")?,
                 last_event: name.to_owned(),
                 last_place: Cause::new(row.text("stream")?, row.count("sequence")?),
-                last_time: Timestamp::from_micros(row.int("time")?),
+                last_time: Timestamp::from_micros(row.int("stored_at")?),
             })
         });
         tasks.collect()

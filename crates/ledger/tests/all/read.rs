@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::support::{Kind, Logs, completed, failed, happy_path, scheduled, task_ref};
 use millrace_decider::{Cause, Timestamp};
-use millrace_events::{Code, Key, Log, v1};
+use millrace_events::{Code, Envelope, Event, Key, Log, v1};
 use millrace_ledger::{
     DeadLetterFilter, FailureFilter, Ledger, LedgerError, Status, TaskFilter, WorkOrderFilter,
 };
@@ -132,6 +132,17 @@ async fn a_silent_active_task_is_overdue_unless_it_waits(kind: &Kind) {
     logs.append("VTID-00003", None, completed("VTID-00003", 1));
     let noticed = v1::OverdueNoticed { task: "VTID-00001".to_owned(), ..Default::default() };
     logs.append("VTID-00001", None, noticed);
+    // When it was stored counts, not what a writer's clock says.
+    logs.append("VTID-00004", None, scheduled("VTID-00004", 1));
+    let key = Key::new("VTID-00004").unwrap();
+    let event = Event::from(v1::WorkOrderAcknowledged {
+        task: Some(task_ref("VTID-00004", 1, 1)),
+        ..Default::default()
+    });
+    let long_ago = Timestamp::from_millis(0);
+    let envelope = Envelope::new("id-old", "/millrace/worker", key.clone(), long_ago, &event);
+    let stored = Timestamp::from_millis(1_790_000_009_000);
+    logs.append_raw(Log::Worker, &Log::Worker.subject(&key, 1), Vec::new(), envelope.encode(), stored);
     let ledger = filled(kind, &logs).await;
     let idle = Duration::from_secs(90 * 60);
     let start = Timestamp::from_millis(1_790_000_001_000);
