@@ -219,7 +219,7 @@ impl Repository {
 
     fn find(&self, branch: &str) -> Option<PullRequest> {
         let shown = self.pulls.iter().map(|pull| self.shown(pull));
-        shown.filter(|shown| shown.head_branch == branch).last()
+        shown.rev().find(|shown| shown.head_branch == branch)
     }
 
     fn conflicts(&self, base: &str, head: &str) -> bool {

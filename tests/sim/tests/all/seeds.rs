@@ -7,7 +7,7 @@ use millrace_sim::run::{Outcome, run};
 
 /// Seeds of a plain `cargo test`. `SEEDS` asks for more, `FIRST_SEED` for others, `SEED` for one that is told
 /// whole; with `KEEP_GOING=1` the first that breaks something is not the last that is run.
-const SEEDS: u64 = 150;
+const SEEDS: u64 = 200;
 /// Threads, each with a runtime of its own.
 const THREADS: u64 = 2;
 
