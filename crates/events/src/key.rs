@@ -2,6 +2,10 @@
 
 use std::fmt;
 
+use millrace_decider::Cause;
+
+use crate::event_id;
+
 /// Longest key, in characters.
 const MAX_KEY_LENGTH: usize = 64;
 
@@ -22,6 +26,12 @@ impl Key {
         let fits = (1..=MAX_KEY_LENGTH).contains(&text.len())
             && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
         if fits { Ok(Self(text)) } else { Err(KeyError(text.chars().take(80).collect())) }
+    }
+
+    /// The key of what is recorded about one message that one service could not handle: a UUID that follows
+    /// from both.
+    pub fn dead_letter(message: &Cause, service: &str) -> Self {
+        Self(event_id(message, service, "DeadLettered", 0).to_string())
     }
 
     /// The text.
