@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::broker::{Append, AppendError, Broker, BrokerError, Stored};
+use crate::broker::{Append, AppendError, Broker, BrokerError, Stored, wire};
 use crate::kv::{Change, Entry, Kv};
 
 const OPERATION: &str = "KV-Operation";
@@ -43,13 +44,23 @@ impl Bucket {
         Append::new(stream(&self.name), subject(&self.name, key), value.to_vec())
     }
 
+    fn marker(&self, key: &str) -> Append {
+        let mut marker = self.write(key, &[]);
+        marker.headers.push((OPERATION.into(), DELETED.to_owned()));
+        marker
+    }
+
     async fn last(&self, key: &str) -> Result<Option<Stored>, BrokerError> {
         self.broker.last(&stream(&self.name), &subject(&self.name, key)).await
     }
 
     /// The new revision, or `None` when another message stands there.
     async fn write_after(&self, key: &str, value: &[u8], revision: u64) -> Result<Option<u64>, BrokerError> {
-        match self.broker.append(&self.write(key, value).expecting(revision)).await {
+        self.append_after(self.write(key, value), revision).await
+    }
+
+    async fn append_after(&self, append: Append, revision: u64) -> Result<Option<u64>, BrokerError> {
+        match self.broker.append(&append.expecting(revision)).await {
             Ok(appended) => Ok(Some(appended.sequence)),
             Err(AppendError::Conflict { .. }) => Ok(None),
             Err(error) => Err(failed(error)),
@@ -86,9 +97,13 @@ impl Kv for Bucket {
 
     async fn delete(&self, key: &str) -> Result<(), BrokerError> {
         // Without a look first: who writes a key need not be allowed to read the bucket.
-        let mut marker = self.write(key, &[]);
-        marker.headers.push((OPERATION.into(), DELETED.to_owned()));
-        self.broker.append(&marker).await.map(|_| ()).map_err(failed)
+        self.broker.append(&self.marker(key)).await.map(|_| ()).map_err(failed)
+    }
+
+    async fn delete_at(&self, key: &str, revision: u64, keep: Duration) -> Result<bool, BrokerError> {
+        let mut marker = self.marker(key);
+        marker.headers.push((wire::TTL.into(), wire::time_to_live(keep)));
+        Ok(self.append_after(marker, revision).await?.is_some())
     }
 
     async fn changes(&self, revision: u64, limit: usize) -> Result<Vec<Change>, BrokerError> {

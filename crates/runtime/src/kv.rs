@@ -1,5 +1,7 @@
 //! What is not history: leases, slots, heartbeats. Compare-and-swap over one entry per key.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 
 use crate::broker::BrokerError;
@@ -18,6 +20,10 @@ pub trait Kv: Send + Sync + 'static {
     async fn put(&self, key: &str, value: &[u8]) -> Result<u64, BrokerError>;
     /// Deletes an entry. Deleting what is not there changes nothing.
     async fn delete(&self, key: &str) -> Result<(), BrokerError>;
+    /// Deletes an entry if it still is at `revision`. Whether it was; `false` when it has moved on, expired or
+    /// been deleted. The marker stays for `keep`, in whole seconds rounded up. For a bucket that is declared to
+    /// take life spans of single messages.
+    async fn delete_at(&self, key: &str, revision: u64, keep: Duration) -> Result<bool, BrokerError>;
     /// What has changed after `revision`, at most `limit` changes, oldest first; of a key that has changed
     /// several times the last change only. May be answered by a follower, so the newest may be missing.
     async fn changes(&self, revision: u64, limit: usize) -> Result<Vec<Change>, BrokerError>;

@@ -189,6 +189,9 @@ mod tests {
         async fn delete(&self, _: &str) -> Result<(), BrokerError> {
             self.fail().await
         }
+        async fn delete_at(&self, _: &str, _: u64, _: Duration) -> Result<bool, BrokerError> {
+            self.fail().await
+        }
         async fn changes(&self, _: u64, _: usize) -> Result<Vec<Change>, BrokerError> {
             self.fail().await
         }

@@ -24,6 +24,8 @@ pub struct StreamDeclaration {
     /// Takes scheduled messages and life spans of single messages. The server allows that only together
     /// with `discard: old` and roll-ups (NATS ADR-51). Cannot be switched off again.
     pub schedules: bool,
+    /// Takes life spans of single messages (NATS ADR-43). Cannot be switched off again.
+    pub lives: bool,
     /// Takes roll-ups, as the key-value tools of NATS expect of a bucket.
     pub rollups: bool,
     /// Takes atomic batches.
@@ -59,10 +61,15 @@ impl StreamDeclaration {
             duplicate_window: Duration::from_secs(120),
             deny_delete: true,
             schedules: false,
+            lives: false,
             rollups: false,
             batches: false,
             replicas: 1,
         }
+    }
+
+    pub(crate) fn takes_lives(&self) -> bool {
+        self.lives || self.schedules
     }
 
     /// Every field that we rest on, as `STREAM.CREATE` takes it and `STREAM.INFO` echoes it.
@@ -82,7 +89,7 @@ impl StreamDeclaration {
             "deny_delete": self.deny_delete,
             "deny_purge": false,
             "allow_rollup_hdrs": self.rollups || self.schedules,
-            "allow_msg_ttl": self.schedules,
+            "allow_msg_ttl": self.takes_lives(),
             "allow_msg_schedules": self.schedules,
             "allow_atomic": self.batches,
             "allow_direct": true,

@@ -67,7 +67,8 @@ impl Declared {
         streams.push(blob_stream());
         streams.push(bucket(LEASE_BUCKET, Some(installation.lease)));
         streams.push(bucket(TARGET_BUCKET, None));
-        streams.push(bucket(QUEUE_BUCKET, None));
+        // Its markers are forgotten one by one: every task that ever waited leaves one.
+        streams.push(StreamDeclaration { lives: true, ..bucket(QUEUE_BUCKET, None) });
         streams.push(bucket(SLOT_BUCKET, None));
         streams.push(bucket(HEALTH_BUCKET, Some(installation.health)));
         for stream in &mut streams {

@@ -11,6 +11,7 @@ pub(crate) const EXPECTED_LAST: &str = "Nats-Expected-Last-Subject-Sequence";
 pub(crate) const MESSAGE_ID: &str = "Nats-Msg-Id";
 pub(crate) const SCHEDULE: &str = "Nats-Schedule";
 pub(crate) const SCHEDULE_TARGET: &str = "Nats-Schedule-Target";
+pub(crate) const TTL: &str = "Nats-TTL";
 pub(crate) const SCHEDULE_TTL: &str = "Nats-Schedule-TTL";
 
 /// The headers of a message, sorted by name.
@@ -48,6 +49,12 @@ pub(crate) fn whole_second(at: Timestamp) -> Timestamp {
 pub(crate) fn time_to_live(keep: Duration) -> String {
     let seconds = keep.as_secs() + u64::from(keep.subsec_nanos() > 0);
     format!("{}s", seconds.max(1))
+}
+
+/// The life span that headers ask for, as [`time_to_live`] writes it.
+pub(crate) fn life(headers: &[(String, String)]) -> Option<Duration> {
+    let (_, value) = headers.iter().find(|(name, _)| name == TTL)?;
+    value.strip_suffix('s')?.parse().ok().map(Duration::from_secs)
 }
 
 #[cfg(test)]

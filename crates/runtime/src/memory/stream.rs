@@ -7,7 +7,7 @@ use millrace_decider::Timestamp;
 
 use super::consumer::MemoryConsumer;
 use crate::bootstrap::StreamDeclaration;
-use crate::broker::{Append, AppendError, Appended, Stored, StreamState, subject, wire};
+use crate::broker::{Append, AppendError, Appended, BrokerError, Stored, StreamState, subject, wire};
 
 /// Which of its two checks a server makes first. Both happen: the duplicate first in clusters, the
 /// expected sequence first on a single server since 2.12. Callers must be right with either.
@@ -80,6 +80,11 @@ impl MemoryStream {
         if self.declared.max_message_bytes.is_some_and(|limit| bytes + header_bytes > limit) {
             return Err(AppendError::TooLarge { subject: append.subject.clone(), bytes });
         }
+        if wire::life(&headers).is_some() && !self.declared.takes_lives() {
+            let operation = format!("write {}", append.subject);
+            let message = format!("{} takes no life spans of single messages", self.declared.name);
+            return Err(BrokerError::Failed { operation, message }.into());
+        }
         let last_on_subject = self.last_of(&append.subject).map_or(0, |stored| stored.sequence);
         let conflict = append.expected_last.is_some_and(|expected| expected != last_on_subject);
         let known = append.message_id.as_ref().and_then(|id| self.ids.get(id)).copied();
@@ -100,7 +105,8 @@ impl MemoryStream {
             headers.push(("Nats-Rollup".to_owned(), "sub".to_owned()));
             headers.sort();
         }
-        let sequence = self.store(&append.subject, headers, append.payload.clone(), now, schedule, None);
+        let expires = wire::life(&headers).map(|life| now + life);
+        let sequence = self.store(&append.subject, headers, append.payload.clone(), now, schedule, expires);
         if let Some(id) = &append.message_id {
             self.ids.insert(id.clone(), sequence);
             self.ids_by_age.insert((now, id.clone()));
@@ -220,7 +226,7 @@ impl MemoryStream {
                 headers.into_iter().filter(|(name, _)| !name.starts_with("Nats-")).collect();
             headers.push(("Nats-Scheduler".to_owned(), armed_on));
             headers.push(("Nats-Schedule-Next".to_owned(), "purge".to_owned()));
-            headers.push(("Nats-TTL".to_owned(), wire::time_to_live(armed.keep)));
+            headers.push((wire::TTL.to_owned(), wire::time_to_live(armed.keep)));
             headers.sort();
             self.store(&armed.target, headers, payload, at, None, Some(at + armed.keep));
         }

@@ -140,6 +140,9 @@ impl Kv for CancelledFirst {
     async fn delete(&self, key: &str) -> Result<(), BrokerError> {
         self.leases.delete(key).await
     }
+    async fn delete_at(&self, key: &str, revision: u64, keep: Duration) -> Result<bool, BrokerError> {
+        self.leases.delete_at(key, revision, keep).await
+    }
     async fn changes(&self, revision: u64, limit: usize) -> Result<Vec<Change>, BrokerError> {
         self.leases.changes(revision, limit).await
     }

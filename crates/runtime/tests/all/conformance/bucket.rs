@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use millrace_runtime::kv::{Entry, Kv};
 use millrace_testkit::eventually;
 
@@ -28,6 +30,30 @@ pub(super) async fn a_deleted_entry_can_be_made_again(world: &World) {
     let second = bucket.create("a", b"two").await.unwrap().expect("made again");
     assert!(second > first);
     assert_eq!(bucket.get("a").await.unwrap().unwrap().value, b"two");
+}
+
+pub(super) async fn an_entry_is_deleted_as_it_was_seen_or_not_at_all(world: &World) {
+    const KEEP: Duration = Duration::from_secs(1);
+    let bucket = world.lasting_bucket();
+    assert!(!bucket.delete_at("a", 7, KEEP).await.unwrap(), "there is nothing to delete");
+    let first = bucket.create("a", b"one").await.unwrap().expect("made");
+    let second = bucket.put("a", b"two").await.unwrap();
+    assert!(!bucket.delete_at("a", first, KEEP).await.unwrap(), "it has moved on");
+    assert_eq!(bucket.get("a").await.unwrap(), Some(Entry { value: b"two".to_vec(), revision: second }));
+    assert!(bucket.delete_at("a", second, KEEP).await.unwrap());
+    assert!(!bucket.delete_at("a", second, KEEP).await.unwrap(), "it was deleted before");
+    assert_eq!(bucket.get("a").await.unwrap(), None);
+    let marker = bucket.changes(second, 9).await.unwrap().remove(0);
+    assert_eq!((marker.key.as_str(), &marker.value), ("a", &None));
+    bucket.put("b", b"stays").await.unwrap();
+    eventually("the marker is forgotten", BOUND, async || {
+        world.broker.stream_state("KV_LASTING").await.unwrap().messages == 1
+    })
+    .await;
+    assert!(bucket.changes(0, 9).await.unwrap().iter().all(|change| change.key == "b"));
+    assert!(bucket.create("a", b"again").await.unwrap().is_some_and(|third| third > marker.revision));
+    let entry = world.bucket().create("a", b"one").await.unwrap().expect("made");
+    assert!(world.bucket().delete_at("a", entry, KEEP).await.is_err(), "not declared to take life spans");
 }
 
 pub(super) async fn an_entry_that_is_not_renewed_expires(world: &World) {

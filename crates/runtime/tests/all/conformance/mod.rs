@@ -62,6 +62,7 @@ conformance![
     schedule::a_purged_deadline_does_not_fire,
     bucket::an_entry_is_made_once_and_changed_from_what_was_seen,
     bucket::a_deleted_entry_can_be_made_again,
+    bucket::an_entry_is_deleted_as_it_was_seen_or_not_at_all,
     bucket::an_entry_that_is_not_renewed_expires,
     bucket::entries_lists_what_is_there,
     blobs::bytes_come_back_by_their_digest,

@@ -65,6 +65,11 @@ impl World {
         Bucket::new(self.broker.clone(), "TEST")
     }
 
+    /// A bucket whose entries stay.
+    pub(super) fn lasting_bucket(&self) -> Bucket {
+        Bucket::new(self.broker.clone(), "LASTING")
+    }
+
     pub(super) fn blobs(&self) -> Blobs {
         Blobs::new(self.broker.clone(), MAX_BLOB)
     }
@@ -124,6 +129,12 @@ fn declared() -> Declared {
                 duplicate_window: Duration::from_millis(100),
                 rollups: true,
                 ..stream("KV_TEST", &["$KV.TEST.>"])
+            },
+            StreamDeclaration {
+                keep_per_subject: Some(1),
+                lives: true,
+                rollups: true,
+                ..stream("KV_LASTING", &["$KV.LASTING.>"])
             },
             StreamDeclaration { keep_per_subject: Some(1), ..stream(BLOB_STREAM, &[BLOB_SUBJECTS]) },
         ],
