@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use millrace_decider::Timestamp;
+use millrace_decider::{Cause, Timestamp};
 use millrace_events::{Envelope, Event, Key, Log, key_in_subject, read_message};
 
 use crate::broker::{Broker, BrokerError, Stored, follows};
@@ -26,6 +26,8 @@ pub struct LoggedEvent {
     pub sequence: u64,
     /// When it was decided.
     pub time: Timestamp,
+    /// The log message that led to it.
+    pub cause: Option<Cause>,
 }
 
 impl LogReader {
@@ -72,7 +74,7 @@ pub(crate) fn read(log: Log, stored: &Stored) -> Option<(Envelope, Event)> {
 
 fn logged(log: Log, stored: &Stored) -> Option<LoggedEvent> {
     let (envelope, event) = read(log, stored)?;
-    Some(LoggedEvent { event, sequence: stored.sequence, time: envelope.time })
+    Some(LoggedEvent { event, sequence: stored.sequence, time: envelope.time, cause: envelope.cause })
 }
 
 #[cfg(test)]

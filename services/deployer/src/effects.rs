@@ -111,7 +111,7 @@ impl Hosted for DeployerService {
     async fn perform(&self, effect: &Effect, context: &EffectContext) -> Result<Option<Input>, Fault> {
         let world = &self.world;
         if let Effect::FindRun { request, at } = effect {
-            return world.find_run(&context.key, request, *at).await;
+            return world.find_run(context, request, *at).await;
         }
         // A verdict and its deadline may be handled at the same time; what they do comes one after the other.
         let task = effect.task();

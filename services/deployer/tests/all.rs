@@ -7,6 +7,7 @@ mod all {
     mod merging;
     mod opening;
     mod outage;
+    mod overlap;
     mod process_target;
     mod releasing;
     mod scripted_target;

@@ -28,9 +28,7 @@ impl World {
             if let Some(merged) = self.find_merge(passed).await? {
                 return Ok(merged);
             }
-            let owner = (&task).into();
-            self.targets.free(&task.target, |holder| *holder == owner, None).await?;
-            return Ok(paused(task));
+            return self.held_by_pause(task).await;
         }
         let site = self.sites.repository(&task.repository).await.map_err(site_fault)?;
         if let Some(busy) = self.take_free_target(&site, &task).await? {
@@ -41,6 +39,10 @@ impl World {
             Ok(shown) => shown,
             Err(no) => return Ok(no.into_input(task, validated)),
         };
+        // Asked once more: forge and target have taken their time. What is merged already cannot be held.
+        if shown.state != State::Merged && self.is_paused(&context.key, &task).await? {
+            return self.held_by_pause(task).await;
+        }
         let request = MergeRequest {
             number: validated.number,
             expected_head: validated.head.clone(),
@@ -63,6 +65,13 @@ impl World {
             }
             Err(error) => Ok(refusal(error, &shown)?.into_input(task, validated)),
         }
+    }
+
+    /// Who is held by a person owns no target.
+    async fn held_by_pause(&self, task: TaskRef) -> Result<Input, Fault> {
+        let owner = (&task).into();
+        self.targets.free(&task.target, |holder| *holder == owner, None).await?;
+        Ok(paused(task))
     }
 
     /// A merge that was made before the run ended, and not recorded any more. `None`: there is none.

@@ -46,8 +46,15 @@ impl World {
         }
         let site = self.sites.repository(&task.repository).await.map_err(site_fault)?;
         let forge = site.forge.as_ref();
+        // Asked before each step: the one before has taken its time.
+        if self.is_paused(key, &task).await? {
+            return Ok(Some(paused(task)));
+        }
         self.publish(forge, event).await?;
         crash_point::reached("deployer.pushed");
+        if self.is_paused(key, &task).await? {
+            return Ok(Some(paused(task)));
+        }
         let shown = propose(&site, &execution, &task).await?;
         crash_point::reached("deployer.proposed");
         let checks = match profile_of(forge, &shown.base_sha).await? {

@@ -1,29 +1,35 @@
 //! A cancel, up to the stop of its run.
 
-use millrace_decider::Timestamp;
+use millrace_decider::{Cause, Timestamp};
 use millrace_events::v1::{CancelRequested, MergeCompleted, PullRequest, TaskRef};
-use millrace_events::{Code, DispatcherEvent, Event, Key, Log};
+use millrace_events::{Code, DispatcherEvent, Event, Log};
 use millrace_forge::{Forge, ForgeError};
-use millrace_runtime::host::Fault;
+use millrace_runtime::host::{EffectContext, Fault};
+use millrace_runtime::log_reader::LoggedEvent;
 
 use super::{World, site_fault};
 use crate::domain::Input;
 use crate::ports::SiteError;
 
 impl World {
-    /// The run that a cancel is about, if that goes on. `None`: it is over, or was never opened.
+    /// The run that a cancel is about, if that goes on. `None`: it is over, or the dispatcher has refused the
+    /// cancel.
     pub(super) async fn find_run(
         &self,
-        key: &Key,
+        context: &EffectContext,
         request: &CancelRequested,
         at: Timestamp,
     ) -> Result<Option<Input>, Fault> {
-        let logged = self.logs.events(Log::Dispatcher, key).await?;
-        let events = logged.iter().filter_map(|logged| match &logged.event {
-            Event::Dispatcher(event) => Some((event, logged.time)),
-            _ => None,
-        });
-        let Some(task) = going_on(events, request.run, at) else { return Ok(None) };
+        let logged = self.logs.events(Log::Dispatcher, &context.key).await?;
+        let task = match meant(&logged, request.run, at, &context.cause) {
+            Meant::Run(task) => task,
+            Meant::Nothing => return Ok(None),
+            Meant::NotKnown => {
+                let task = TaskRef { task: request.task.clone(), run: request.run, ..TaskRef::default() };
+                let reason = "the dispatcher has neither that run nor refused the cancel yet".to_owned();
+                return Ok(Some(Input::NotYet { task, reason }));
+            }
+        };
         let reason = match request.reason.as_str() {
             "" => format!("cancelled by {}", request.actor),
             reason => format!("cancelled by {}: {reason}", request.actor),
@@ -79,24 +85,34 @@ fn not_closed(number: u64, error: ForgeError) -> Fault {
     Fault::transient(Code::ForgeUnavailable, message).caused_by(error)
 }
 
-/// The run that is meant, by its last reference and with attempt 0, if it goes on. Run 0 is the present one at
-/// the time of the request, which a run that was scheduled later is not.
-fn going_on<'a>(
-    events: impl Iterator<Item = (&'a DispatcherEvent, Timestamp)>,
-    run: u32,
-    at: Timestamp,
-) -> Option<TaskRef> {
-    let (mut present, mut is_over, mut is_later) = (None::<&TaskRef>, false, false);
-    for (event, time) in events {
+/// What a cancel is about.
+#[derive(Debug, PartialEq)]
+enum Meant {
+    /// A run that goes on, by its last reference and with attempt 0.
+    Run(TaskRef),
+    /// Nothing that could be stopped, and the dispatcher does not wait for a stop.
+    Nothing,
+    /// The dispatcher may still open the run and then wait for its stop; if not, it refuses the cancel.
+    NotKnown,
+}
+
+/// The run that is meant. Run 0 is the present one at the time of the request, which a run that was scheduled
+/// later is not. `asked` is where the request stands.
+fn meant(logged: &[LoggedEvent], run: u32, at: Timestamp, asked: &Cause) -> Meant {
+    let (mut present, mut end, mut is_later) = (None::<&TaskRef>, None, false);
+    for LoggedEvent { event, time, cause, .. } in logged {
+        let Event::Dispatcher(event) = event else { continue };
         match event {
+            DispatcherEvent::TransitionRefused(_) if cause.as_ref() == Some(asked) => return Meant::Nothing,
             DispatcherEvent::TaskScheduled(event) => {
-                (present, is_over) = (event.task.as_ref(), false);
-                is_later = time > at && event.task.as_ref().is_some_and(|task| task.run > 1);
+                (present, end) = (event.task.as_ref(), None);
+                is_later = *time > at && event.task.as_ref().is_some_and(|task| task.run > 1);
             }
             DispatcherEvent::WorkOrderIssued(event) => present = event.task.as_ref(),
+            // A task that never had a registered spec has failed without having been scheduled.
             DispatcherEvent::TaskCompleted(_)
             | DispatcherEvent::TaskFailed(_)
-            | DispatcherEvent::TaskCancelled(_) => is_over = true,
+            | DispatcherEvent::TaskCancelled(_) => (present, end) = (event.task_ref(), Some(event)),
             // A blocked run may still be cancelled.
             DispatcherEvent::TaskBlocked(_)
             | DispatcherEvent::WorkOrderExpired(_)
@@ -106,14 +122,24 @@ fn going_on<'a>(
             | DispatcherEvent::TransitionRefused(_) => {}
         }
     }
-    let is_meant = |task: &&TaskRef| if run == 0 { !is_later } else { task.run == run };
-    present.filter(|task| !is_over && is_meant(task)).map(|task| TaskRef { attempt: 0, ..task.clone() })
+    let Some(present) = present else { return Meant::NotKnown };
+    match (end, run) {
+        (_, 0) if is_later => Meant::Nothing,
+        // Of a cancelled run a cancel is not refused: it is met.
+        (Some(DispatcherEvent::TaskCancelled(_)), 0) => Meant::Nothing,
+        (Some(_), 0) => Meant::NotKnown,
+        (_, run) if run > present.run => Meant::NotKnown,
+        (None, run) if run == 0 || run == present.run => {
+            Meant::Run(TaskRef { attempt: 0, ..present.clone() })
+        }
+        _ => Meant::Nothing,
+    }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 mod tests {
-    use millrace_events::v1::{TaskBlocked, TaskFailed, TaskScheduled};
+    use millrace_events::v1::{TaskBlocked, TaskCancelled, TaskFailed, TaskScheduled, TransitionRefused};
 
     use super::*;
 
@@ -121,24 +147,62 @@ mod tests {
         Some(TaskRef { task: "VTID-01213".to_owned(), run, attempt: 1, ..TaskRef::default() })
     }
 
+    fn asked() -> Cause {
+        Cause::new("MILLRACE_OPERATOR_0", 7)
+    }
+
+    fn logged(event: impl Into<DispatcherEvent>, at: i64) -> LoggedEvent {
+        let event = Event::Dispatcher(event.into());
+        LoggedEvent { event, sequence: 1, time: Timestamp::from_millis(at), cause: None }
+    }
+
+    fn run_of(log: &[LoggedEvent], run: u32, at: i64) -> Result<u32, Meant> {
+        match meant(log, run, Timestamp::from_millis(at), &asked()) {
+            Meant::Run(task) if task.attempt == 0 => Ok(task.run),
+            other => Err(other),
+        }
+    }
+
+    fn scheduled(run: u32) -> TaskScheduled {
+        TaskScheduled { task: task(run), ..Default::default() }
+    }
+
     #[test]
     fn a_cancel_is_about_a_run_that_goes_on_and_was_there() {
-        let at = Timestamp::from_millis;
-        let mut log: Vec<(DispatcherEvent, Timestamp)> =
-            vec![(TaskScheduled { task: task(1), ..Default::default() }.into(), at(10))];
-        let meant = |log: &[(DispatcherEvent, Timestamp)], run: u32, time: i64| {
-            let found = going_on(log.iter().map(|(event, time)| (event, *time)), run, at(time));
-            found.map(|task| (task.run, task.attempt))
-        };
-        assert_eq!(meant(&[], 1, 5), None);
-        assert_eq!((meant(&log, 0, 20), meant(&log, 1, 20)), (Some((1, 0)), Some((1, 0))));
-        assert_eq!(meant(&log, 2, 20), None, "a run that is not there yet is not stopped beforehand");
-        log.push((TaskBlocked { task: task(1), ..Default::default() }.into(), at(30)));
-        assert_eq!(meant(&log, 0, 40), Some((1, 0)));
-        log.push((TaskFailed { task: task(1), ..Default::default() }.into(), at(50)));
-        assert_eq!(meant(&log, 0, 60), None);
-        log.push((TaskScheduled { task: task(2), ..Default::default() }.into(), at(70)));
-        assert_eq!(meant(&log, 0, 60), None, "it was made before that run");
-        assert_eq!((meant(&log, 1, 80), meant(&log, 0, 80)), (None, Some((2, 0))));
+        let mut log = vec![logged(scheduled(1), 10)];
+        assert_eq!((run_of(&log, 0, 20), run_of(&log, 1, 20)), (Ok(1), Ok(1)));
+        log.push(logged(TaskBlocked { task: task(1), ..Default::default() }, 30));
+        assert_eq!(run_of(&log, 0, 40), Ok(1));
+        log.push(logged(TaskFailed { task: task(1), ..Default::default() }, 50));
+        assert_eq!(run_of(&log, 1, 60), Err(Meant::Nothing));
+        log.push(logged(scheduled(2), 70));
+        assert_eq!(run_of(&log, 0, 60), Err(Meant::Nothing), "it was made before that run");
+        assert_eq!((run_of(&log, 1, 80), run_of(&log, 0, 80)), (Err(Meant::Nothing), Ok(2)));
+        log.push(logged(TaskCancelled { task: task(2), ..Default::default() }, 90));
+        assert_eq!(run_of(&log, 0, 80), Err(Meant::Nothing));
+    }
+
+    /// The dispatcher could open the run after the cancel was given up here, and wait for its stop for ever.
+    #[test]
+    fn a_cancel_of_a_run_that_is_not_there_is_held_until_the_dispatcher_has_it_or_refuses() {
+        let refused = |cause| LoggedEvent { cause, ..logged(TransitionRefused::default(), 15) };
+        let another = refused(Some(Cause::new("MILLRACE_OPERATOR_0", 8)));
+        let gate = logged(TaskFailed { task: task(1), ..Default::default() }, 10);
+        let failed = vec![logged(scheduled(1), 5), gate.clone()];
+        for (log, run) in [
+            (vec![], 0),
+            (vec![], 1),
+            (vec![another], 1),
+            (vec![logged(scheduled(1), 10)], 2),
+            (vec![gate], 0),
+            (failed, 0),
+        ] {
+            assert_eq!(run_of(&log, run, 20), Err(Meant::NotKnown), "{run} in {log:?}");
+            let answered = [log.clone(), vec![refused(Some(asked())), logged(scheduled(1), 18)]].concat();
+            assert_eq!(run_of(&answered, run, 20), Err(Meant::Nothing), "{run} in {answered:?}");
+            let next = run.max(log.iter().filter_map(|logged| logged.event.task_ref()).count() as u32 + 1);
+            let opened = [log, vec![logged(scheduled(next), 18)]].concat();
+            assert_eq!(run_of(&opened, run, 20), Ok(next), "{run} in {opened:?}");
+        }
     }
 }

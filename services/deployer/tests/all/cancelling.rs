@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use millrace_decider::Timestamp;
+use millrace_decider::{Cause, Timestamp};
 use millrace_events::DeployerEvent;
 use millrace_events::v1::{
-    CancelRequested, Outcome, TaskCancelled, TaskFailed, TaskPaused, TaskRef, TaskResumed, WorkOrderIssued,
+    CancelRequested, Outcome, TaskCancelled, TaskFailed, TaskPaused, TaskRef, TaskResumed, TransitionRefused,
+    WorkOrderIssued,
 };
 use millrace_forge::{MergeRequest, State};
+use millrace_runtime::clock::System;
 use millrace_runtime::memory::ManualClock;
 use millrace_testkit::eventually;
 
@@ -19,9 +21,20 @@ use super::stage::{SOON, Stage, branch, task};
 const RED: &[(&str, &str)] = &[("page.css", "red\nb\nc\n")];
 
 async fn cancel(stage: &Stage, one: &TaskRef) {
+    let _place = asked(stage, one).await;
+}
+
+/// Asks for a cancel. Where that stands.
+async fn asked(stage: &Stage, one: &TaskRef) -> Cause {
     let request =
         CancelRequested { task: one.task.clone(), run: one.run, actor: "ada".into(), reason: "no".into() };
-    stage.say(one, request).await;
+    stage.answer(one, request, None).await
+}
+
+/// The dispatcher refuses what was asked for.
+async fn refused(stage: &Stage, one: &TaskRef, asked: Cause) {
+    let refused = TransitionRefused { task: Some(one.clone()), ..TransitionRefused::default() };
+    let _place = stage.answer(one, refused, Some(asked)).await;
 }
 
 async fn cancelled(stage: &Stage, one: &TaskRef) {
@@ -134,15 +147,81 @@ async fn a_merge_that_nobody_recorded_wins_over_the_cancel() {
 async fn a_run_that_is_over_or_not_there_is_not_stopped() {
     let stage = Stage::new().await;
     let one = task("VTID-01213", 1, 1);
-    cancel(&stage, &one).await;
+    let place = asked(&stage, &one).await;
+    refused(&stage, &one, place).await;
     stage.released(&task("VTID-01214", 1, 1), &[("other.css", "y\n")]).await;
     assert!(stage.said(&one).await.is_empty(), "it was never scheduled");
     stage.scheduled(&one).await;
-    cancel(&stage, &TaskRef { run: 2, ..one.clone() }).await;
+    let place = asked(&stage, &TaskRef { run: 2, ..one.clone() }).await;
+    refused(&stage, &one, place).await;
     stage.say(&one, TaskFailed { task: Some(one.clone()), ..TaskFailed::default() }).await;
     cancel(&stage, &one).await;
     stage.released(&task("VTID-01215", 1, 1), &[("other.css", "z\n")]).await;
     assert!(stage.said(&one).await.is_empty());
+}
+
+/// The dispatcher is behind: it will have the run, handle the cancel and wait for the stop.
+#[tokio::test]
+async fn a_cancel_that_comes_before_its_run_stops_it_once_it_is_there() {
+    let stage = Stage::new().await;
+    let (named, unnamed, seen) =
+        (task("VTID-01213", 1, 1), task("VTID-01214", 1, 1), task("VTID-01215", 1, 1));
+    cancel(&stage, &named).await;
+    cancel(&stage, &TaskRef { run: 0, ..unnamed.clone() }).await;
+    stage.scheduled(&seen).await;
+    cancel(&stage, &seen).await;
+    stage.says(&seen, &["StageStopped"]).await;
+    for one in [&named, &unnamed] {
+        assert!(stage.said(one).await.is_empty());
+        stage.scheduled(one).await;
+    }
+    for one in [&named, &unnamed] {
+        stage.says(one, &["StageStopped"]).await;
+        assert_eq!(stop_of(&stage.said(one).await).map(|(run, attempt, _)| (run, attempt)), Some((1, 0)));
+    }
+}
+
+/// A pause is looked for right before each step that the forge shows, not only at first.
+#[tokio::test]
+async fn a_pause_in_the_middle_of_opening_or_merging_holds_the_next_step() {
+    let mut stage = Stage::silent(Arc::new(System), None).await;
+    let shy = Arc::new(ShyForge::new(stage.forge.clone(), true));
+    stage.use_forge(shy.clone());
+    stage.start();
+    let one = task("VTID-01213", 1, 1);
+    let gate = stage.gate();
+    stage.scheduled(&one).await;
+    let change = stage.change(&one, RED).await;
+    gate.close();
+    stage.say(&one, change).await;
+    eventually!(SOON, "the repository is wanted", gate.has_caller());
+    paused(&stage, &one).await;
+    gate.open();
+    stage.released(&task("VTID-01214", 1, 1), &[("other.css", "2\n")]).await;
+    assert_eq!(stage.forge.branch_head(&branch(&one)).await.unwrap(), None, "nothing is pushed");
+
+    shy.pushes.close();
+    resumed(&stage, &one).await;
+    eventually!(SOON, "the push is begun", shy.pushes.has_caller());
+    paused(&stage, &one).await;
+    shy.pushes.open();
+    stage.released(&task("VTID-01215", 1, 1), &[("other.css", "3\n")]).await;
+    assert!(stage.forge.branch_head(&branch(&one)).await.unwrap().is_some());
+    assert_eq!(stage.forge.find_pull_request(&branch(&one)).await.unwrap(), None, "nothing is proposed");
+
+    resumed(&stage, &one).await;
+    let mut opened = stage.opened(&one).await.pull_request.unwrap();
+    shy.looks.close();
+    stage.passed(&one, &opened).await;
+    eventually!(SOON, "the pull request is looked at", shy.looks.has_caller());
+    paused(&stage, &one).await;
+    shy.looks.open();
+    stage.released(&task("VTID-01216", 1, 1), &[("other.css", "4\n")]).await;
+    assert_eq!(stage.names(&one).await, ["PullRequestOpened"], "nothing is merged, and the target is free");
+    opened.base = stage.base().await;
+    stage.passed(&one, &opened).await;
+    resumed(&stage, &one).await;
+    eventually!(SOON, "the release", { stage.names(&one).await.last() == Some(&"DeploymentVerified") });
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The merge, and everything that stands against it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use millrace_events::DeployerEvent;
 use millrace_events::v1::{
@@ -8,8 +9,10 @@ use millrace_events::v1::{
 };
 use millrace_forge::MergeRequest;
 use millrace_runtime::clock::System;
+use millrace_testkit::eventually;
 
-use super::stage::{Stage, branch, task};
+use super::shy_forge::ShyForge;
+use super::stage::{SOON, Stage, branch, task};
 
 const RED: &[(&str, &str)] = &[("page.css", "red\nb\nc\n")];
 
@@ -222,4 +225,25 @@ async fn a_merge_that_a_cancel_overtook_is_recorded_all_the_same() {
     stage.says(&one, &["PullRequestOpened", "StageStopped", "MergeCompleted", "DeploymentVerified"]).await;
     assert_eq!(stage.merge_commit(&one).await, commit);
     assert_eq!(stage.base().await, commit, "there is no second merge");
+}
+
+/// A merge that was made and not answered is nobody's to call failed, however often it is asked for.
+#[tokio::test]
+async fn a_merge_that_the_forge_does_not_answer_for_is_never_given_up() {
+    let mut stage = Stage::silent(Arc::new(System), None).await;
+    let shy = Arc::new(ShyForge::new(stage.forge.clone(), true));
+    stage.use_forge(shy.clone());
+    stage.start();
+    let one = task("VTID-00001", 1, 1);
+    let opened = stage.proposed(&one, RED).await.pull_request.unwrap();
+    shy.is_silent_about_merges.store(true, Ordering::SeqCst);
+    stage.passed(&one, &opened).await;
+    // More often than an effect is tried before it is given up.
+    eventually!(SOON, "it is asked for again and again", {
+        assert_eq!(stage.names(&one).await, ["PullRequestOpened"]);
+        shy.merges.load(Ordering::SeqCst) > 8
+    });
+    shy.is_silent_about_merges.store(false, Ordering::SeqCst);
+    stage.says(&one, &["PullRequestOpened", "MergeCompleted", "DeploymentVerified"]).await;
+    assert_eq!(stage.merge_commit(&one).await, stage.base().await, "there is one merge");
 }

@@ -4,11 +4,42 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use millrace_forge::{
     Comment, Forge, ForgeError, MergeRequest, Merged, NewPullRequest, PullRequest, RevertRequest, Reverted,
 };
+
+/// Where a caller can be kept waiting.
+#[derive(Default)]
+pub(crate) struct Gate {
+    is_closed: AtomicBool,
+    has_caller: AtomicBool,
+}
+
+impl Gate {
+    pub(crate) fn close(&self) {
+        self.is_closed.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn open(&self) {
+        self.has_caller.store(false, Ordering::SeqCst);
+        self.is_closed.store(false, Ordering::SeqCst);
+    }
+
+    /// Whether somebody waits, or has waited, since it was opened last.
+    pub(crate) fn has_caller(&self) -> bool {
+        self.has_caller.load(Ordering::SeqCst)
+    }
+
+    pub(crate) async fn pass(&self) {
+        while self.is_closed.load(Ordering::SeqCst) {
+            self.has_caller.store(true, Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
 
 pub(crate) struct ShyForge {
     pub(crate) forge: Arc<dyn Forge>,
@@ -21,6 +52,13 @@ pub(crate) struct ShyForge {
     pub(crate) steps_left: AtomicUsize,
     /// A step was done and not answered.
     pub(crate) is_stuck: AtomicBool,
+    /// Merges are made, and an error is the answer, as when the connection breaks.
+    pub(crate) is_silent_about_merges: AtomicBool,
+    pub(crate) merges: AtomicUsize,
+    /// Before a pull request is looked at.
+    pub(crate) looks: Gate,
+    /// Before a branch is pushed.
+    pub(crate) pushes: Gate,
 }
 
 impl ShyForge {
@@ -33,6 +71,10 @@ impl ShyForge {
             searches: AtomicUsize::new(0),
             steps_left: AtomicUsize::new(0),
             is_stuck: AtomicBool::new(false),
+            is_silent_about_merges: AtomicBool::new(false),
+            merges: AtomicUsize::new(0),
+            looks: Gate::default(),
+            pushes: Gate::default(),
         }
     }
 
@@ -53,11 +95,13 @@ impl ShyForge {
 #[async_trait]
 impl Forge for ShyForge {
     async fn pull_request(&self, number: u64) -> Result<Option<PullRequest>, ForgeError> {
+        self.looks.pass().await;
         let shown =
             if self.shows.load(Ordering::SeqCst) { self.forge.pull_request(number).await? } else { None };
         self.stepped(Ok(shown)).await
     }
     async fn push_bundle(&self, branch: &str, bundle: &[u8], head_sha: &str) -> Result<(), ForgeError> {
+        self.pushes.pass().await;
         self.stepped(self.forge.push_bundle(branch, bundle, head_sha).await).await
     }
     async fn find_pull_request(&self, head_branch: &str) -> Result<Option<PullRequest>, ForgeError> {
@@ -89,7 +133,13 @@ impl Forge for ShyForge {
         self.stepped(self.forge.delete_branch(branch).await).await
     }
     async fn merge(&self, request: &MergeRequest) -> Result<Merged, ForgeError> {
-        self.stepped(self.forge.merge(request).await).await
+        let merged = self.stepped(self.forge.merge(request).await).await?;
+        self.merges.fetch_add(1, Ordering::SeqCst);
+        if self.is_silent_about_merges.load(Ordering::SeqCst) {
+            let source = std::io::ErrorKind::ConnectionReset.into();
+            return Err(ForgeError::Io { action: "read the answer".to_owned(), source });
+        }
+        Ok(merged)
     }
     async fn revert(&self, request: &RevertRequest) -> Result<Reverted, ForgeError> {
         self.forge.revert(request).await

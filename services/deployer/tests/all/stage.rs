@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use millrace_decider::Timestamp;
+use millrace_decider::{Cause, Timestamp};
 use millrace_deployer::domain::DEPLOYMENT;
 use millrace_deployer::effects::{DeployerService, Holds, World};
 use millrace_deployer::ports::{Site, SiteError, Sites, Target};
@@ -32,6 +32,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::scripted_target::ScriptedTarget;
+use super::shy_forge::Gate;
 
 /// Bound of every wait. Generous: the machine may be busy.
 pub(crate) const SOON: Duration = Duration::from_secs(60);
@@ -52,11 +53,14 @@ pub(crate) struct Stage {
 struct FixedSites {
     forge: Arc<dyn Forge>,
     target: Arc<dyn Target>,
+    /// Before a repository is found.
+    gate: Arc<Gate>,
 }
 
 #[async_trait]
 impl Sites for FixedSites {
     async fn repository(&self, id: &str) -> Result<Site, SiteError> {
+        self.gate.pass().await;
         match id {
             "shop" => Ok(Site { forge: self.forge.clone(), base_branch: "main".to_owned() }),
             _ => Err(SiteError::Unknown { kind: "repository", id: id.to_owned() }),
@@ -95,7 +99,7 @@ impl Stage {
         let forge: Arc<dyn Forge> = Arc::new(LocalForge::open(LocalForgeConfig::new(url)).await.unwrap());
         let broker = Arc::new(MemoryBroker::new(clock.clone(), &Declared::of(&Installation::default())));
         let target = Arc::new(ScriptedTarget::default());
-        let sites = FixedSites { forge: forge.clone(), target: target.clone() };
+        let sites = FixedSites { forge: forge.clone(), target: target.clone(), gate: Arc::default() };
         let stage = Self { scratch, broker, clock, manual, forge, target, sites, running: None };
         let files = [(".millrace.toml", PROFILE), ("page.css", "a\nb\nc\n"), ("other.css", "x\n")];
         stage.push_to_main(&files).await;
@@ -104,6 +108,11 @@ impl Stage {
 
     pub(crate) fn use_forge(&mut self, forge: Arc<dyn Forge>) {
         self.sites.forge = forge;
+    }
+
+    /// Where whoever looks for a repository can be kept waiting.
+    pub(crate) fn gate(&self) -> Arc<Gate> {
+        self.sites.gate.clone()
     }
 
     pub(crate) fn use_target(&mut self, target: Arc<dyn Target>) {
@@ -167,13 +176,25 @@ impl Stage {
 
     /// Appends an event to its log, as its service would.
     pub(crate) async fn say(&self, task: &TaskRef, event: impl Into<Event>) {
+        let _place = self.answer(task, event, None).await;
+    }
+
+    /// The same because of something. Where it stands.
+    pub(crate) async fn answer(
+        &self,
+        task: &TaskRef,
+        event: impl Into<Event>,
+        cause: Option<Cause>,
+    ) -> Cause {
         let event = event.into();
         let key = Key::new(task.task.as_str()).unwrap();
         let log = event.log();
         let source = format!("/millrace/{}", log.name());
-        let envelope = Envelope::new("test", source, key.clone(), self.clock.now(), &event);
+        let envelope =
+            Envelope { cause, ..Envelope::new("test", source, key.clone(), self.clock.now(), &event) };
         let append = Append::new(log.stream(0), log.subject(&key, 1), envelope.encode());
-        let _ = self.broker.append(&append.content_type(CONTENT_TYPE_PROTOBUF)).await.unwrap();
+        let appended = self.broker.append(&append.content_type(CONTENT_TYPE_PROTOBUF)).await.unwrap();
+        Cause::new(log.stream(0), appended.sequence)
     }
 
     /// The deadline of a release arrives, as the server delivers it.
