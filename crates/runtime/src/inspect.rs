@@ -15,6 +15,9 @@ pub trait Inspect: Send + Sync + 'static {
 
     /// The configuration of a consumer as the server has it; `None` when there is no such consumer.
     async fn consumer_config(&self, stream: &str, durable: &str) -> Result<Option<Value>, BrokerError>;
+
+    /// Deliveries of a consumer that are unanswered just now; `None` when there is no such consumer.
+    async fn unanswered(&self, stream: &str, durable: &str) -> Result<Option<u64>, BrokerError>;
 }
 
 #[async_trait]
@@ -25,5 +28,9 @@ impl Inspect for NatsBroker {
 
     async fn consumer_config(&self, stream: &str, durable: &str) -> Result<Option<Value>, BrokerError> {
         Self::consumer_config(self, stream, durable).await
+    }
+
+    async fn unanswered(&self, stream: &str, durable: &str) -> Result<Option<u64>, BrokerError> {
+        Self::unanswered(self, stream, durable).await
     }
 }

@@ -17,6 +17,10 @@ const SHORTEST_WINDOW: Duration = Duration::from_millis(100);
 /// The window of streams on which message ids count, and the default of NATS.
 const PRODUCERS_WINDOW: Duration = Duration::from_secs(120);
 
+/// Deliveries of one consumer that may be unanswered at a time, unless an installation says otherwise: as many
+/// runs may be held in one log. For the server that is an entry of a map each; for a service nothing.
+pub const MAX_ACK_PENDING: u32 = 65_536;
+
 /// The few things in which installations differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Installation {
@@ -40,7 +44,7 @@ impl Default for Installation {
             partitions: 1,
             replicas: 1,
             ack_wait: Duration::from_secs(30),
-            max_ack_pending: 1_024,
+            max_ack_pending: MAX_ACK_PENDING,
             lease: Duration::from_secs(30),
             health: Duration::from_secs(15),
         }

@@ -13,4 +13,4 @@ pub use compare::Difference;
 pub(crate) use compare::{compare_consumer, compare_stream};
 pub use declaration::{ConsumerDeclaration, StreamDeclaration};
 pub(crate) use declared::deciders;
-pub use declared::{Declared, Installation, reported_under};
+pub use declared::{Declared, Installation, MAX_ACK_PENDING, reported_under};

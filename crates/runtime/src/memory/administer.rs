@@ -75,4 +75,13 @@ impl Inspect for MemoryBroker {
         });
         Ok(config)
     }
+
+    async fn unanswered(&self, stream: &str, durable: &str) -> Result<Option<u64>, BrokerError> {
+        let mut unanswered = None;
+        self.administer(|state| {
+            let consumer = state.stream_mut(stream).and_then(|stream| stream.consumers.get(durable));
+            unanswered = consumer.map(|consumer| consumer.pending.len() as u64);
+        });
+        Ok(unanswered)
+    }
 }

@@ -74,9 +74,19 @@ impl NatsBroker {
         self.config(&format!("CONSUMER.INFO.{stream}.{durable}")).await
     }
 
+    /// Deliveries of a consumer that are unanswered just now; `None` when there is no such consumer.
+    pub(crate) async fn unanswered(&self, stream: &str, durable: &str) -> Result<Option<u64>, BrokerError> {
+        let info = self.info(&format!("CONSUMER.INFO.{stream}.{durable}")).await?;
+        Ok(info.and_then(|info| info.get("num_ack_pending").and_then(Value::as_u64)))
+    }
+
     async fn config(&self, verb: &str) -> Result<Option<Value>, BrokerError> {
+        Ok(self.info(verb).await?.and_then(|mut info| info.get_mut("config").map(Value::take)))
+    }
+
+    async fn info(&self, verb: &str) -> Result<Option<Value>, BrokerError> {
         match self.api(verb, &Value::Null).await? {
-            Ok(mut info) => Ok(info.get_mut("config").map(Value::take)),
+            Ok(info) => Ok(Some(info)),
             Err(error) if error.says_it_is_missing() => Ok(None),
             Err(error) => Err(failed(verb, error.to_string())),
         }

@@ -39,6 +39,7 @@ pub const ENVIRONMENT: &[Variable] = &[
     number("MILLRACE_NATS_PARTITIONS", "nats.partitions"),
     number("MILLRACE_NATS_REPLICAS", "nats.replicas"),
     text("MILLRACE_NATS_ACK_WAIT", "nats.ack_wait"),
+    number("MILLRACE_NATS_MAX_ACK_PENDING", "nats.max_ack_pending"),
     text("MILLRACE_DATABASE_URL", "database_url"),
     text("MILLRACE_QUERY_LISTEN", "query_listen"),
     text("MILLRACE_HEALTH_LISTEN", "health_listen"),

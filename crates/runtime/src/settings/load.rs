@@ -80,6 +80,9 @@ impl Settings {
         if self.nats.ack_wait < std::time::Duration::from_secs(1) {
             problems.push("nats.ack_wait must be at least 1s".to_owned());
         }
+        if !(1_000..=1_000_000).contains(&self.nats.max_ack_pending) {
+            problems.push("nats.max_ack_pending must be between 1000 and 1000000".to_owned());
+        }
         problems.extend(self.database_url.as_deref().and_then(database_problem));
         let targets: BTreeSet<&str> =
             self.targets.iter().filter_map(|target| target.get("id").and_then(Value::as_str)).collect();
@@ -201,6 +204,19 @@ mod tests {
                 .unwrap();
         assert_eq!(settings.limits.lease, Duration::from_secs(40));
         assert_eq!(settings.limits.execution, Duration::from_secs(60));
+    }
+
+    #[test]
+    fn how_much_may_be_held_is_what_the_consumers_are_made_with() {
+        let installed = |text: &str| load(text, &[]).map(|settings| settings.installation().max_ack_pending);
+        assert_eq!(installed("").unwrap(), 65_536);
+        assert_eq!(installed("[nats]\nmax_ack_pending = 200000").unwrap(), 200_000);
+        let settings = load("", &[("MILLRACE_NATS_MAX_ACK_PENDING", "5000")]).unwrap();
+        assert_eq!(settings.installation().max_ack_pending, 5_000);
+        for wrong in ["0", "999", "1000001"] {
+            let error = installed(&format!("[nats]\nmax_ack_pending = {wrong}")).unwrap_err().to_string();
+            assert!(error.contains("nats.max_ack_pending must be between"), "{error}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{Dispatch, Limits, duration, load::SettingsError};
-use crate::bootstrap::Installation;
+use crate::bootstrap::{Installation, MAX_ACK_PENDING};
 
 /// The whole configuration. Sections of single services are kept as they stand; the service reads its own
 /// through [`Settings::section`].
@@ -65,6 +65,9 @@ pub struct Nats {
     /// says so three times as often.
     #[serde(with = "duration")]
     pub ack_wait: Duration,
+    /// Deliveries of one consumer that may be unanswered at a time. What a service holds back counts: runs that
+    /// are paused, that wait for their target or for a forge. Beyond it nothing new of that log comes to it.
+    pub max_ack_pending: u32,
 }
 
 /// Logs and traces.
@@ -181,6 +184,7 @@ impl Default for Nats {
             partitions: 1,
             replicas: 1,
             ack_wait: Duration::from_secs(6),
+            max_ack_pending: MAX_ACK_PENDING,
         }
     }
 }
@@ -205,6 +209,7 @@ impl Settings {
             partitions: self.nats.partitions,
             replicas: self.nats.replicas,
             ack_wait: self.nats.ack_wait,
+            max_ack_pending: self.nats.max_ack_pending,
             lease: self.limits.lease,
             ..Installation::default()
         }

@@ -1,6 +1,7 @@
 use millrace_runtime::bootstrap::{
     BootstrapError, Declared, Installation, OnDifference, Report, StreamDeclaration, bootstrap,
 };
+use millrace_runtime::inspect::Inspect;
 use millrace_runtime::nats::{ConnectOptions, NatsBroker};
 use millrace_runtime::preflight::{PreflightError, preflight};
 use millrace_testkit::NatsServer;
@@ -63,6 +64,26 @@ async fn a_changed_stream_is_noticed_and_changed_back_only_when_asked() {
     let report = bootstrap(&broker, &declared, OnDifference::Update).await.unwrap();
     assert_eq!((report.updated, report.differs), (vec!["MILLRACE_WORKER_0".to_owned()], vec![]));
     preflight(&broker, &declared).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_installation_from_before_gets_room_for_more_held_runs_by_an_update() {
+    let server = NatsServer::start();
+    let broker = connect(&server).await;
+    let before = Declared::of(&Installation { max_ack_pending: 1_024, ..Installation::default() });
+    bootstrap(&broker, &before, OnDifference::Report).await.unwrap();
+    let declared = Declared::of(&Installation::default());
+    let PreflightError::Differs(found) = preflight(&broker, &declared).await.unwrap_err() else {
+        panic!("differs")
+    };
+    assert!(found.0.iter().all(|difference| difference.field == "max_ack_pending"), "{found}");
+    assert_eq!(found.0.len(), declared.consumers.len());
+    let report = bootstrap(&broker, &declared, OnDifference::Update).await.unwrap();
+    assert_eq!((report.updated.len(), report.differs), (declared.consumers.len(), vec![]));
+    preflight(&broker, &declared).await.unwrap();
+    let consumer = &declared.consumers[0];
+    assert_eq!(Inspect::unanswered(&broker, &consumer.stream, &consumer.durable).await.unwrap(), Some(0));
+    assert_eq!(Inspect::unanswered(&broker, &consumer.stream, "nobody").await.unwrap(), None);
 }
 
 #[tokio::test]
