@@ -201,7 +201,8 @@ pub(crate) async fn messages(
     let (Some((first, _)), Some((end, _))) = (page.first(), page.last()) else { return Ok(messages) };
     let mut from = first.sequence.max(extent.first);
     while from <= end.sequence.min(extent.last) {
-        let found = reader.read(&end.stream, from, PAGE).await?;
+        let wanted = usize::try_from(end.sequence - from + 1).unwrap_or(PAGE).min(PAGE);
+        let found = reader.read(&end.stream, from, wanted).await?;
         let Some(last) = found.last() else { break };
         from = last.sequence + 1;
         messages.extend(found.into_iter().map(|message| (message.sequence, message)));

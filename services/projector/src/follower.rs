@@ -58,6 +58,7 @@ impl Follower {
     }
 
     async fn attempt(&mut self) -> Result<std::convert::Infallible, ReadFailure> {
+        // A stream that is missing is an error here: it is tried again, and whether it is lost the watchdog says.
         if self.projector.look_at_end(&self.stream).await?.is_some() {
             self.projector.leave_alone(&self.stream);
         }

@@ -2,12 +2,15 @@
 //! have fallen silent and streams that have lost events. DESIGN section 7.
 
 pub mod adapters;
+mod crowd;
 pub mod domain;
 mod effects;
 mod follower;
 mod loss;
 mod projection;
+mod proof;
 mod service;
+mod silence;
 mod status;
 mod watchdog;
 

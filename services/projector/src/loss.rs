@@ -1,9 +1,8 @@
 //! Whether a stream still holds what the ledger has of it.
 
-use millrace_ledger::{Difference, GENESIS, Missing, StoredEvent, link, verify_stream};
-use millrace_runtime::broker::{BrokerError, StreamState};
+use millrace_ledger::{GENESIS, Missing, StoredEvent, link};
 
-use crate::adapters::{BrokerReader, stored_event};
+use crate::adapters::stored_event;
 use crate::domain::Lost;
 use crate::effects::ReadFailure;
 use crate::projection::Projector;
@@ -23,10 +22,23 @@ pub(crate) enum Confirmed {
 
 impl Projector {
     /// Compares a stream's end, and its message at the ledger's checkpoint, with what the ledger remembers.
+    /// A stream that is not there is an error: a server that is being stopped or has just started says so.
     pub(crate) async fn look_at_end(&self, stream: &str) -> Result<Option<Lost>, ReadFailure> {
         // Before the stream's end is read, so that an event that is applied meanwhile is no loss.
         let Some(applied) = self.ledger.applied().await?.get(stream).copied() else { return Ok(None) };
-        let last = self.extent(stream).await?.last;
+        let last = self.broker.stream_state(stream).await?.last;
+        self.compare_end(stream, applied, last).await
+    }
+
+    /// What a stream that is not there any more has lost; `None`: the ledger has nothing of it.
+    pub(crate) async fn look_at_nothing(&self, stream: &str) -> Result<Option<Lost>, ReadFailure> {
+        match self.ledger.applied().await?.get(stream).copied() {
+            Some(applied) => self.compare_end(stream, applied, 0).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn compare_end(&self, stream: &str, applied: u64, last: u64) -> Result<Option<Lost>, ReadFailure> {
         let message =
             if last < applied { None } else { self.broker.get(stream, applied).await?.map(stored_event) };
         let found = self.ledger.regression(stream, last, message.as_ref()).await?;
@@ -62,42 +74,28 @@ impl Projector {
         }))
     }
 
-    /// Compares a whole stream with the ledger: for one of which a loss was found before.
-    pub(crate) async fn look_at_all(&self, stream: &str) -> Result<Option<Lost>, ReadFailure> {
-        if let Some(lost) = self.look_at_end(stream).await? {
-            return Ok(Some(lost));
-        }
-        let reader = BrokerReader::new(self.broker.clone());
-        let Some(difference) = verify_stream(&self.ledger, &reader, stream).await? else { return Ok(None) };
-        match self.confirm(&difference).await? {
-            Confirmed::Lost(lost) => Ok(Some(lost)),
-            Confirmed::LedgerChanged | Confirmed::Nothing => Ok(None),
-        }
-    }
-
-    /// A difference that a walk has found, looked at again at the stream's leader.
-    pub(crate) async fn confirm(&self, difference: &Difference) -> Result<Confirmed, ReadFailure> {
-        let Difference { stream, sequence, .. } = difference;
+    /// A place where a walk has found a difference, looked at again at the stream's leader.
+    pub(crate) async fn confirm(&self, stream: &str, sequence: u64) -> Result<Confirmed, ReadFailure> {
         let kept = self.ledger.stored_events(stream, sequence.saturating_sub(2), 2).await?;
-        let before = kept.iter().find(|(kept, _)| kept.sequence + 1 == *sequence);
+        let before = kept.iter().find(|(kept, _)| kept.sequence + 1 == sequence);
         let before = before.map_or(GENESIS, |(_, hash)| hash.as_str());
-        let Some((kept, hash)) = kept.iter().find(|(kept, _)| kept.sequence == *sequence) else {
+        let Some((kept, hash)) = kept.iter().find(|(kept, _)| kept.sequence == sequence) else {
             return Ok(Confirmed::LedgerChanged);
         };
         if link(before, kept) != *hash {
             return Ok(Confirmed::LedgerChanged);
         }
-        let message = self.broker.get(stream, *sequence).await?.map(stored_event);
+        let message = self.broker.get(stream, sequence).await?.map(stored_event);
         let problem = match &message {
             Some(message) if is_same(kept, message) => return Ok(Confirmed::Nothing),
             Some(_) => "is not the message that had been stored and applied there",
             None => "had been stored and applied, and cannot be read any more",
         };
-        let missing = self.ledger.missing(stream, *sequence, *sequence, NAMED_TASKS).await?;
+        let missing = self.ledger.missing(stream, sequence, sequence, NAMED_TASKS).await?;
         Ok(Confirmed::Lost(Lost {
-            stream: stream.clone(),
+            stream: stream.to_owned(),
             ledger_sequence: self.ledger.applied().await?.get(stream).copied().unwrap_or(0),
-            stream_sequence: self.extent(stream).await?.last,
+            stream_sequence: self.broker.stream_state(stream).await?.last,
             message: format!("{stream}:{sequence} {problem}"),
             tasks: names(&missing),
         }))
@@ -110,14 +108,6 @@ impl Projector {
         let kept = kept.into_iter().find(|(kept, _)| kept.sequence == message.sequence);
         // What is read and not yet applied is compared when it comes again after that.
         Ok(kept.is_none_or(|(kept, _)| is_same(&kept, message)))
-    }
-
-    /// A stream that is not there holds nothing.
-    pub(crate) async fn extent(&self, stream: &str) -> Result<StreamState, BrokerError> {
-        match self.broker.stream_state(stream).await {
-            Err(BrokerError::Missing { .. }) => Ok(StreamState::default()),
-            state => state,
-        }
     }
 
     /// A stream that has lost something is left alone until the watchdog has seen it whole.

@@ -45,7 +45,8 @@ pub struct Options {
     /// How often the watchdog looks: for lost streams, a server that is not as declared, silent tasks. What it
     /// has to say comes within three of these.
     pub sweep_every: Duration,
-    /// Events below the checkpoints that are compared with their streams at each look.
+    /// Events below the checkpoints that are compared with their streams at each look; ten times as many of
+    /// streams that are known to have lost something, before they are followed again.
     pub scan: usize,
     /// What the server is compared with; empty: it is not.
     pub declared: Declared,
@@ -260,8 +261,7 @@ impl Applier<'_> {
             let lost = self.projector.status.borrow().regressed.contains(&cause.stream);
             let gone = match self.projector.broker.stream_state(&cause.stream).await {
                 Ok(state) => cause.sequence > state.last || cause.sequence < state.first,
-                Err(BrokerError::Missing { .. }) => true,
-                // Not known: it waits on.
+                // Not known: it waits on. A stream that stays away is lost by the watchdog's word.
                 Err(_) => false,
             };
             if lost || gone {

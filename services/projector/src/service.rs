@@ -39,6 +39,7 @@ pub async fn run(context: ServiceContext) -> Result<(), ServiceError> {
         loop {
             let now = status.borrow_and_update().clone();
             context.health.set_ready("ledger", now.is_healthy(), reason(&now));
+            context.health.set_ready("consumers", true, crowds(&now));
             if status.changed().await.is_err() {
                 return std::future::pending().await;
             }
@@ -50,6 +51,15 @@ pub async fn run(context: ServiceContext) -> Result<(), ServiceError> {
         }
         () = report => Ok(()),
     }
+}
+
+/// Not a reason to be unready: the projector can do nothing about it.
+fn crowds(status: &Status) -> String {
+    if status.crowded.is_empty() {
+        return "have room".to_owned();
+    }
+    let crowds = status.crowded.iter().map(|(consumer, held)| format!("{consumer} {held} deliveries"));
+    crowds.collect::<Vec<_>>().join("; ")
 }
 
 fn reason(status: &Status) -> String {

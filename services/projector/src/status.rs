@@ -13,6 +13,8 @@ pub struct Status {
     pub problems: BTreeMap<String, String>,
     /// Streams that have lost events; they are not followed until the watchdog has seen them whole.
     pub regressed: BTreeSet<String>,
+    /// Consumers that hold most of what they may hold, and how much.
+    pub crowded: BTreeMap<String, String>,
     /// Logged events that the ledger's guard refused since the start. An alarm.
     pub mismatches: u64,
     /// Applied events that could not be read or are of an unknown type, since the start.

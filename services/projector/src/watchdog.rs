@@ -2,27 +2,28 @@
 //! declared, tasks that have fallen silent.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use millrace_events::{Envelope, Log};
 use millrace_ledger::{Walk, append_missing, survey};
 use millrace_runtime::bootstrap::reported_under;
+use millrace_runtime::broker::BrokerError;
 use millrace_runtime::preflight::differences;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::adapters::{BrokerReader, BrokerWriter};
-use crate::domain::{Findings, Lost, lost_before};
+use crate::domain::{Findings, Lost, ledger_changed, lost_before, says_ledger_changed};
 use crate::effects::ReadFailure;
 use crate::loss::Confirmed;
 use crate::projection::Projector;
+use crate::proof::{Look, Proof};
 use crate::status::{trouble, well};
 
 const PART: &str = "watchdog";
 /// Events that the scan compares at a time.
 const PAGE: usize = 200;
-/// How long a sweep waits for the ledger to catch up before it looks for silent tasks.
-const CATCH_UP: Duration = Duration::from_secs(5);
+/// How much more is compared at a sweep of streams that are known to have lost something: work waits for them.
+const PROVEN: usize = 10;
 
 /// What is not as declared about one log.
 #[derive(Default)]
@@ -43,11 +44,26 @@ pub(crate) struct Watchdog {
     scan: Option<(usize, Walk)>,
     /// Streams whose chain in the ledger is broken.
     damaged: BTreeMap<String, String>,
+    /// Streams that the scan has seen to their end.
+    scanned: BTreeSet<String>,
+    /// Streams that had lost something at the look before: a server that is being stopped or has just started
+    /// may say that a stream is missing.
+    suspects: BTreeSet<String>,
+    /// How far streams that have lost something are proven.
+    proofs: BTreeMap<String, Proof>,
 }
 
 impl Watchdog {
     pub(crate) fn new(projector: Projector) -> Self {
-        Self { projector, differed: BTreeSet::new(), scan: None, damaged: BTreeMap::new() }
+        Self {
+            projector,
+            differed: BTreeSet::new(),
+            scan: None,
+            damaged: BTreeMap::new(),
+            scanned: BTreeSet::new(),
+            suspects: BTreeSet::new(),
+            proofs: BTreeMap::new(),
+        }
     }
 
     /// Looks until `stop`.
@@ -68,51 +84,114 @@ impl Watchdog {
     async fn sweep(&mut self) -> Result<(), ReadFailure> {
         let mut result = self.scan().await;
         let differing = self.differing().await;
+        let mut left = self.projector.options.scan.saturating_mul(PROVEN);
         // Its own log first: the others' alarms are written there.
         let others = Log::ALL.into_iter().filter(|log| *log != Log::Projector);
         for log in std::iter::once(Log::Projector).chain(others) {
             let judged = match &differing {
-                Ok(differing) => self.judge(log, differing.get(&log)).await,
+                Ok(differing) => self.judge(log, differing.get(&log), &mut left).await,
                 // Not known, so nothing is said: neither an alarm nor that all is well.
                 Err(_) => Ok(()),
             };
             result = result.and(judged);
         }
-        result.and(differing.map(drop)).and(self.look_for_silence().await)
+        let silence = match self.is_quiet() {
+            true => self.projector.look_for_silence().await,
+            false => Ok(()),
+        };
+        result.and(differing.map(drop)).and(silence).and(self.projector.look_for_crowds().await)
     }
 
-    /// Looks at a log's streams and says what is to be said.
-    async fn judge(&self, log: Log, differing: Option<&Differing>) -> Result<(), ReadFailure> {
-        let projector = &self.projector;
+    /// Nothing is suspected that may yet become an alarm.
+    fn is_quiet(&self) -> bool {
+        let suspected = !self.suspects.is_empty() || !self.differed.is_empty();
+        !suspected && self.projector.status.borrow().regressed.is_empty()
+    }
+
+    /// Looks at a log's streams and says what is to be said. A loss is said when two looks in a row have seen
+    /// it, or when it has been said before.
+    async fn judge(
+        &mut self,
+        log: Log,
+        differing: Option<&Differing>,
+        left: &mut usize,
+    ) -> Result<(), ReadFailure> {
+        let projector = self.projector.clone();
         let said = projector.last_said(log.name()).await?;
         let said = said.and_then(|said| Envelope::decode(&said.payload).ok());
-        let before = said.map(|said| lost_before(&said)).unwrap_or_default();
-        let (mut lost, mut damages) = (Vec::new(), Vec::new());
-        for partition in 0..projector.options.partitions.max(1) {
-            let stream = log.stream(partition);
-            let known = before.contains(&stream) || projector.status.borrow().regressed.contains(&stream);
-            let found = match known {
-                true => projector.look_at_all(&stream).await?,
-                false => projector.look_at_end(&stream).await?,
-            };
-            match found {
-                Some(found) => {
-                    projector.leave_alone(&stream);
-                    lost.push(self.mend_own(found).await?);
+        let before = said.as_ref().map(lost_before).unwrap_or_default();
+        let (mut lost, mut damages, mut is_sure) = (Vec::new(), Vec::new(), true);
+        let streams: Vec<String> =
+            (0..projector.options.partitions.max(1)).map(|one| log.stream(one)).collect();
+        for stream in &streams {
+            let is_said = before.contains(stream);
+            damages.extend(self.damaged.get(stream).cloned());
+            let (found, is_there) = match self.look(stream, is_said, left).await? {
+                Look::Lost(found) => (found, true),
+                Look::Gone => match projector.look_at_nothing(stream).await? {
+                    Some(found) => (found, false),
+                    None => continue,
+                },
+                Look::Unproven if is_said => {
+                    projector.leave_alone(stream);
+                    lost.push(unproven(stream));
+                    continue;
                 }
-                None => projector.follow_again(&stream),
+                // It is left alone until it is proven.
+                Look::Unproven => {
+                    self.suspects.remove(stream);
+                    is_sure = false;
+                    continue;
+                }
+                Look::Whole => {
+                    self.suspects.remove(stream);
+                    self.proofs.remove(stream);
+                    projector.follow_again(stream);
+                    continue;
+                }
+            };
+            let is_seen_again = !self.suspects.insert(stream.clone());
+            // Nothing may be added to what is left of the projector's own log: that is mended at once.
+            let is_own = log == Log::Projector && is_there;
+            if is_there || is_seen_again {
+                projector.leave_alone(stream);
             }
-            damages.extend(self.damaged.get(&stream).cloned());
+            if is_said || is_seen_again || is_own {
+                lost.push(self.mend_own(found).await?);
+            } else {
+                is_sure = false;
+            }
         }
-        let mut differences = match differing {
-            None => Vec::new(),
-            Some(Differing { lines, stays: true }) => lines.clone(),
-            // The next sweep tells; a loss does not wait for that.
-            Some(_) if lost.is_empty() => return Ok(()),
-            Some(_) => Vec::new(),
-        };
+        if lost.is_empty() {
+            let is_scanned = streams.iter().all(|stream| self.scanned.contains(stream));
+            let is_unread =
+                damages.is_empty() && !is_scanned && said.as_ref().is_some_and(says_ledger_changed);
+            // The next sweeps tell.
+            if !is_sure || is_unread || differing.is_some_and(|differing| !differing.stays) {
+                return Ok(());
+            }
+        }
+        let lines = differing.filter(|differing| differing.stays).map(|differing| differing.lines.clone());
+        let mut differences = lines.unwrap_or_default();
         differences.append(&mut damages);
         projector.say_of_log(&Findings { log, lost, differences }).await
+    }
+
+    /// Looks at a stream: at its end, or at all of it where a loss was found before.
+    async fn look(&mut self, stream: &str, is_said: bool, left: &mut usize) -> Result<Look, ReadFailure> {
+        let projector = self.projector.clone();
+        let is_known = is_said || projector.status.borrow().regressed.contains(stream);
+        let look = if is_known {
+            let proof = self.proofs.entry(stream.to_owned()).or_insert_with(|| Proof::new(stream, None));
+            projector.prove(proof, left).await
+        } else {
+            let found = projector.look_at_end(stream).await;
+            found.map(|found| found.map_or(Look::Whole, Look::Lost))
+        };
+        match look {
+            Err(ReadFailure::Broker(BrokerError::Missing { .. })) => Ok(Look::Gone),
+            look => look,
+        }
     }
 
     /// The projector is the only writer of its own log: before it adds an alarm to what is left of that, it
@@ -156,25 +235,27 @@ impl Watchdog {
         for _ in 0..=streams.len() {
             let (number, mut walk) = self.scan.take().unwrap_or_else(|| (0, Walk::new(first(&streams, 0))));
             let stream = walk.stream().to_owned();
-            let state = projector.extent(&stream).await?;
-            let extent = millrace_ledger::Extent { first: state.first, last: state.last };
+            let extent = match projector.broker.stream_state(&stream).await {
+                Ok(state) => Some(millrace_ledger::Extent { first: state.first, last: state.last }),
+                Err(BrokerError::Missing { .. }) => None,
+                Err(error) => return Err(error.into()),
+            };
             let ended = loop {
-                // The watchdog proves a stream that is known to have lost something, all of it.
-                if projector.status.borrow().regressed.contains(&stream) {
-                    break true;
-                }
+                // A stream that is known to have lost something is proven, all of it.
+                let is_lost = projector.status.borrow().regressed.contains(&stream);
+                let Some(extent) = extent.filter(|_| !is_lost) else { break true };
                 let before = walk.after();
                 let limit = PAGE.min(left.max(1));
                 match walk.step(&projector.ledger, &reader, extent, limit, u64::MAX).await? {
                     Some(difference) => {
-                        match projector.confirm(&difference).await? {
-                            Confirmed::Lost(_) => projector.leave_alone(&stream),
+                        match projector.confirm(&stream, difference.sequence).await? {
+                            Confirmed::Lost(_) => {
+                                let proof = Proof::new(&stream, Some(difference.sequence));
+                                self.proofs.insert(stream.clone(), proof);
+                                projector.leave_alone(&stream);
+                            }
                             Confirmed::LedgerChanged => {
-                                let line = format!(
-                                    "the ledger itself was changed at {stream}:{}: build it anew with \
-                                     `millrace ledger rebuild`",
-                                    difference.sequence
-                                );
+                                let line = ledger_changed(&stream, difference.sequence);
                                 self.damaged.insert(stream.clone(), line);
                             }
                             Confirmed::Nothing => {}
@@ -183,6 +264,7 @@ impl Watchdog {
                     }
                     None if walk.after() == before => {
                         self.damaged.remove(&stream);
+                        self.scanned.insert(stream.clone());
                         break true;
                     }
                     None => {}
@@ -201,18 +283,16 @@ impl Watchdog {
         }
         Ok(())
     }
+}
 
-    async fn look_for_silence(&self) -> Result<(), ReadFailure> {
-        let projector = &self.projector;
-        let now = projector.clock.now();
-        if !projector.has_caught_up().await? {
-            tracing::debug!("the ledger is behind; silent tasks are looked for when it is not");
-            return Ok(());
-        }
-        for task in projector.ledger.active_overdue(now, projector.options.overdue_after).await? {
-            projector.say_overdue(task).await?;
-        }
-        Ok(())
+/// What is said of a stream that was lost and of which not all has been compared yet.
+fn unproven(stream: &str) -> Lost {
+    Lost {
+        stream: stream.to_owned(),
+        ledger_sequence: 0,
+        stream_sequence: 0,
+        message: format!("{stream} is being compared with the ledger again"),
+        tasks: String::new(),
     }
 }
 
@@ -221,26 +301,6 @@ fn first(streams: &[String], number: usize) -> String {
 }
 
 impl Projector {
-    /// Whether the ledger has all that the streams hold just now, or has it soon. Until then a task that seems
-    /// silent may only be unread.
-    async fn has_caught_up(&self) -> Result<bool, ReadFailure> {
-        let mut ends = Vec::new();
-        for stream in self.streams() {
-            ends.push((self.extent(&stream).await?.last, stream));
-        }
-        let mut status = self.status();
-        let reached = status.wait_for(|status| {
-            ends.iter().all(|(end, stream)| {
-                // A lost stream is not followed any more: its own notice has been given.
-                status.applied.get(stream).is_some_and(|applied| applied >= end)
-                    || *end == 0
-                    || status.regressed.contains(stream)
-            })
-        });
-        let patience = self.options.sweep_every.min(CATCH_UP);
-        Ok(timeout(patience, reached).await.is_ok_and(|reached| reached.is_ok()))
-    }
-
     fn follow_again(&self, stream: &str) {
         if self.status.send_if_modified(|status| status.regressed.remove(stream)) {
             tracing::info!(stream, "the stream holds again what the ledger remembers; it is followed");

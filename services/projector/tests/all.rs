@@ -7,4 +7,5 @@ mod all {
     mod notices;
     mod server;
     mod support;
+    mod watched;
 }

@@ -9,6 +9,12 @@ use crate::{Ledger, LedgerError};
 /// Rows in one answer.
 const MAX_ROWS: usize = 500;
 
+/// Targets on which something was done since `$1`. The clock of an event is never before its storing: it is
+/// asked for the sake of the index.
+const IN_USE: &str = "SELECT o.target FROM tasks o JOIN events d ON d.task = o.task AND d.clock >= $1 \
+    WHERE o.target <> '' AND d.stored_at >= $1 AND d.log = 'deployer' \
+        AND d.event_type NOT LIKE '%.PullRequest%' AND d.event_type NOT LIKE '%.StageStopped'";
+
 /// An active task that waits for nobody and of which nothing has been heard for too long.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OverdueTask {
@@ -27,6 +33,9 @@ pub struct OverdueTask {
 impl Ledger {
     /// Active tasks that wait for nobody and whose last event was stored longer ago than `idle`; the longest
     /// silence first, at most 500. Notices about a task do not count as its events.
+    ///
+    /// A run that passed its validation and has not been merged is in the queue of its target. It is not silent
+    /// as long as something was merged, released or taken back on that target within `idle`.
     pub async fn active_overdue(
         &self,
         now: Timestamp,
@@ -38,6 +47,7 @@ impl Ledger {
                 AND l.log NOT IN ('projector', 'failure-analyzer', 'dead-letter') \
                 ORDER BY l.clock DESC, l.stream DESC LIMIT 1) \
              WHERE t.status = 'active' AND t.waiting = '' AND e.stored_at < $1 \
+                AND NOT (e.event_type LIKE '%.ValidationPassed' AND t.target IN ({IN_USE})) \
              ORDER BY e.stored_at, t.task LIMIT {MAX_ROWS}"
         );
         let rows = self.database().fetch(&sql, vec![(now - idle).into()]).await?;

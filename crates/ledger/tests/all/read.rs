@@ -15,6 +15,7 @@ on_both!(
     a_history_tells_causes_before_effects_and_begins_with_the_submission,
     s2_f2_whoever_waits_for_a_sequence_sees_it,
     a_silent_active_task_is_overdue_unless_it_waits,
+    a_validated_run_is_in_the_queue_of_its_target_and_not_silent,
     specs_orders_failures_insights_and_letters_can_be_read,
     a_dead_letter_is_open_until_a_replay_handles_it,
     a_group_counts_what_was_classified_since_its_last_insight,
@@ -152,6 +153,43 @@ async fn a_silent_active_task_is_overdue_unless_it_waits(kind: &Kind) {
     assert_eq!((overdue[0].task.as_str(), overdue[0].last_event.as_str()), ("VTID-00001", "TaskScheduled"));
     let task = ledger.get_task("VTID-00002").await.unwrap().unwrap();
     assert_eq!((task.waiting.as_str(), task.stage.as_str()), ("approval", "awaiting_approval"));
+}
+
+async fn a_validated_run_is_in_the_queue_of_its_target_and_not_silent(kind: &Kind) {
+    let mut logs = Logs::default();
+    let at =
+        |task: &str, target: &str| Some(v1::TaskRef { target: target.to_owned(), ..task_ref(task, 1, 1) });
+    let queue = [("VTID-00001", "shop"), ("VTID-00002", "other"), ("VTID-00003", "shop")];
+    for (task, target) in queue {
+        logs.append(task, None, v1::TaskScheduled { task: at(task, target), ..scheduled(task, 1) });
+    }
+    for (task, target) in queue {
+        logs.append(task, None, v1::ValidationPassed { task: at(task, target), ..Default::default() });
+    }
+    // Until here 6 s. Another pull request is no progress of the target, a release is.
+    logs.append(
+        "VTID-00003",
+        None,
+        v1::PullRequestOpened { task: at("VTID-00003", "shop"), ..Default::default() },
+    );
+    let ledger = filled(kind, &logs).await;
+    let idle = Duration::from_secs(90 * 60);
+    let start = Timestamp::from_millis(1_790_000_000_000);
+    let overdue = async |seconds: u64| -> Vec<String> {
+        let found = ledger.active_overdue(start + idle + Duration::from_secs(seconds), idle).await.unwrap();
+        found.into_iter().map(|silent| silent.task).collect()
+    };
+    assert_eq!(overdue(7).await, ["VTID-00001", "VTID-00002"], "nothing goes on at either target");
+    logs.append(
+        "VTID-00003",
+        None,
+        v1::MergeCompleted { task: at("VTID-00003", "shop"), ..Default::default() },
+    );
+    let _ = ledger.apply_entries(&logs.entries(false)).await.unwrap();
+    assert_eq!(overdue(7).await, ["VTID-00002"], "the shop's queue moves");
+    assert_eq!(overdue(8).await, ["VTID-00002"]);
+    let stuck = overdue(9).await;
+    assert_eq!(stuck, ["VTID-00001", "VTID-00002", "VTID-00003"], "it has not moved for as long as that");
 }
 
 /// An insight is published at 1, 2, 5, 10 and so on; the count in between is not lost.

@@ -1,5 +1,7 @@
 //! Alarms about whole logs: what was found, what was said last, what is to be said now.
 
+use std::time::Duration;
+
 use millrace_decider::Cause;
 use millrace_events::v1::{Failure, LedgerRegressed, LogDiffers, LogRecovered};
 use millrace_events::{Code, Envelope, Event, Key, Log, ProjectorEvent, Service, event_id};
@@ -8,6 +10,7 @@ use super::Notice;
 
 /// Differences that one event names.
 const MAX_DIFFERENCES: usize = 20;
+const LEDGER_CHANGED: &str = "the ledger itself was changed at";
 
 /// A stream that is behind the ledger, or is not what the ledger remembers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +72,31 @@ pub fn lost_before(last: &Envelope) -> Vec<String> {
         }
         _ => Vec::new(),
     }
+}
+
+/// Whether silence is nobody's fault, for what was said of a log last and when: an alarm stands, or has ended
+/// less than `overdue` ago. What was held back needs that long to be heard of again.
+pub fn excuses_silence(last: &Envelope, ago: Duration, overdue: Duration) -> bool {
+    match last.event() {
+        Ok(Some(Event::Projector(ProjectorEvent::LogRecovered(_)))) => ago < overdue,
+        Ok(Some(event)) => is_alarm(&event),
+        _ => false,
+    }
+}
+
+/// Whether `last` says that the ledger's own copy of the log was changed.
+pub fn says_ledger_changed(last: &Envelope) -> bool {
+    match last.event() {
+        Ok(Some(Event::Projector(ProjectorEvent::LogDiffers(event)))) => {
+            event.differences.iter().any(|line| line.starts_with(LEDGER_CHANGED))
+        }
+        _ => false,
+    }
+}
+
+/// The difference that says that the ledger was changed at `sequence`.
+pub fn ledger_changed(stream: &str, sequence: u64) -> String {
+    format!("{LEDGER_CHANGED} {stream}:{sequence}: build it anew with `millrace ledger rebuild`")
 }
 
 fn regressed(findings: &Findings, first: &Lost, streams: String) -> LedgerRegressed {

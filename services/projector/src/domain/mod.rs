@@ -3,5 +3,5 @@
 mod alarm;
 mod notice;
 
-pub use alarm::{Findings, Lost, alarm, lost_before};
+pub use alarm::{Findings, Lost, alarm, excuses_silence, ledger_changed, lost_before, says_ledger_changed};
 pub use notice::{Notice, Silent, overdue};

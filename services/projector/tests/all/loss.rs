@@ -2,6 +2,7 @@
 //! declared; and the way back (S4-FUND-01, S4-SP1, I5).
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use millrace_events::{Envelope, Event, Log, ProjectorEvent, Service, v1};
@@ -12,6 +13,7 @@ use millrace_runtime::broker::Broker;
 use millrace_testkit::eventually;
 
 use super::support::{BOUND, World, acknowledged, append, scheduled};
+use super::watched::Watched;
 
 const STREAM: &str = "MILLRACE_DISPATCHER_0";
 
@@ -173,6 +175,122 @@ async fn i5_a_deleted_stream_is_a_loss_until_it_is_made_and_written_again() {
     assert_eq!(verify(&world.ledger, &reader).await.unwrap().difference, None);
 }
 
+/// F13: a server that is stopped in order says that its streams are missing before it ends its connections.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_is_missing_at_one_look_is_not_lost_and_at_two_in_a_row_it_is() {
+    let world = filled().await;
+    let watched = Watched::new(&world.broker);
+    // From the start to the end of the first sweep; after that at single ones.
+    watched.missing.store(true, SeqCst);
+    let running = world.start_on(Arc::new(watched.clone()));
+    for _ in 0..5 {
+        watched.sweeps(3).await;
+        assert_eq!(said(&world).await, Vec::<String>::new());
+        eventually!(BOUND, running.projector.status().borrow().is_healthy());
+        watched.away.store(1, SeqCst);
+        eventually!(BOUND, watched.away.load(SeqCst) == 0);
+    }
+    watched.sweeps(3).await;
+    assert_eq!(said(&world).await, Vec::<String>::new());
+    fill(&world, 7..=8).await;
+    watched.away.store(2, SeqCst);
+    eventually!(BOUND, said(&world).await == ["LedgerRegressed dispatcher", "LogRecovered dispatcher"]);
+    fill(&world, 9..=10).await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_log_is_proven_a_page_at_a_time_and_keeps_no_other_alarm_waiting() {
+    let world = World::new().await;
+    let watched = Watched::new(&world.broker);
+    let running = world.start_scanning(Arc::new(watched.clone()), 3);
+    fill(&world, 1..=100).await;
+    let kept = world.broker.get(STREAM, 90).await.unwrap().unwrap().payload;
+    world.broker.tamper(STREAM, 90, Some(b"changed".to_vec()));
+    eventually!(BOUND, said(&world).await == ["LedgerRegressed dispatcher"]);
+    // While it stands the known place is looked at, and nothing is read.
+    watched.sweeps(1).await;
+    watched.most_read.store(0, SeqCst);
+    world.broker.roll_back(&Log::Worker.stream(0), 90);
+    eventually!(BOUND, said(&world).await == ["LedgerRegressed dispatcher", "LedgerRegressed worker"]);
+    watched.sweeps(5).await;
+    assert_eq!(watched.most_read.load(SeqCst), 0);
+    world.broker.tamper(STREAM, 90, Some(kept));
+    eventually!(BOUND, said(&world).await.last().is_some_and(|last| last == "LogRecovered dispatcher"));
+    let most = watched.most_read.load(SeqCst);
+    assert!((1..=33).contains(&most), "{most} at a sweep");
+    // A restart while it stands takes nothing for mended before all is proven.
+    world.broker.tamper(STREAM, 90, Some(b"changed".to_vec()));
+    eventually!(BOUND, said(&world).await.len() == 4);
+    running.stop().await;
+    let running = world.start_scanning(Arc::new(watched.clone()), 3);
+    watched.sweeps(10).await;
+    running.stop().await;
+    assert_eq!(said(&world).await.len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_has_recovered_when_neither_a_loss_nor_a_difference_stands_any_more() {
+    let world = filled().await;
+    let running = world.start();
+    let declared = Declared::of(&Installation::default());
+    let dispatcher = declared.streams.iter().find(|stream| stream.name == STREAM).unwrap();
+    let forgetful = StreamDeclaration { max_age: Some(Duration::from_secs(3_600)), ..dispatcher.clone() };
+    let mut expected = vec!["LogDiffers dispatcher", "LedgerRegressed dispatcher", "LogDiffers dispatcher"];
+    world.broker.reconfigure(forgetful.clone());
+    eventually!(BOUND, said(&world).await == expected[..1]);
+    world.broker.roll_back(STREAM, 4);
+    eventually!(BOUND, said(&world).await == expected[..2]);
+    assert_eq!(reseed(&world, STREAM).await, 2);
+    eventually!(BOUND, said(&world).await == expected);
+    world.broker.reconfigure(dispatcher.clone());
+    expected.push("LogRecovered dispatcher");
+    eventually!(BOUND, said(&world).await == expected);
+    // The other way round: the difference is mended first.
+    world.broker.reconfigure(forgetful);
+    world.broker.roll_back(STREAM, 4);
+    eventually!(BOUND, said(&world).await.last().is_some_and(|last| last == expected[1]));
+    world.broker.reconfigure(dispatcher.clone());
+    let before = said(&world).await.len();
+    let watched = Watched::new(&world.broker);
+    let other = world.start_on(Arc::new(watched.clone()));
+    watched.sweeps(5).await;
+    other.stop().await;
+    assert_eq!(said(&world).await.len(), before);
+    assert_eq!(reseed(&world, STREAM).await, 2);
+    eventually!(BOUND, said(&world).await.len() == before + 1);
+    running.stop().await;
+    assert_eq!(said(&world).await.last().unwrap(), "LogRecovered dispatcher");
+}
+
+/// Held deliveries are no loss: it is said in the status, and nothing stops.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_holds_most_of_what_it_may_is_noticed() {
+    let mut declared = Declared::of(&Installation::default());
+    declared.consumers.iter_mut().for_each(|consumer| consumer.max_ack_pending = 10);
+    let world = World::declaring(declared).await;
+    let running = world.start();
+    fill(&world, 1..=9).await;
+    let consumer = world.broker.consumer(STREAM, Service::Worker.durable()).await.unwrap();
+    let held = consumer.fetch(8, BOUND).await.unwrap();
+    let watched = Watched::new(&world.broker);
+    let other = world.start_on(Arc::new(watched.clone()));
+    watched.sweeps(2).await;
+    assert!(other.projector.status().borrow().crowded.is_empty(), "eight of ten are 80 %");
+    let last = consumer.fetch(1, BOUND).await.unwrap();
+    let crowded = || other.projector.status().borrow().crowded.clone();
+    eventually!(BOUND, !crowded().is_empty());
+    assert_eq!(crowded()["MILLRACE_DISPATCHER_0 > worker"], "holds 9 of 10");
+    assert!(other.projector.status().borrow().is_healthy());
+    for delivery in held.iter().chain(&last) {
+        delivery.acknowledge().await.unwrap();
+    }
+    eventually!(BOUND, crowded().is_empty());
+    other.stop().await;
+    running.stop().await;
+    assert_eq!(said(&world).await, Vec::<String>::new());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_stream_and_a_deleted_consumer_of_any_service_are_said_once_and_taken_back() {
     let world = World::new().await;
@@ -236,6 +354,12 @@ async fn a_ledger_that_was_changed_is_said_and_nothing_is_written_from_it() {
     let running = world.start();
     eventually!(BOUND, said(&world).await == ["LogDiffers dispatcher"]);
     running.stop().await;
+    // A restart does not take it back before the scan has been there again.
+    let watched = Watched::new(&world.broker);
+    let running = world.start_scanning(Arc::new(watched.clone()), 1);
+    watched.sweeps(20).await;
+    running.stop().await;
+    assert_eq!(said(&world).await, ["LogDiffers dispatcher"]);
     let reader = BrokerReader::new(Arc::new(world.broker.clone()));
     let error = survey(&world.ledger, &reader, STREAM).await.unwrap_err();
     assert!(error.to_string().contains("the ledger itself was changed"), "{error}");

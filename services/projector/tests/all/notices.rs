@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use millrace_decider::Cause;
-use millrace_events::{Log, v1};
+use millrace_events::{Log, Service, v1};
 use millrace_runtime::bootstrap::{Declared, Installation};
 use millrace_runtime::broker::{
     Append, AppendError, Appended, Broker, BrokerError, Consumer, Delivery, Stored, StreamState,
@@ -16,6 +16,7 @@ use millrace_runtime::memory::{ManualClock, MemoryBroker};
 use millrace_testkit::eventually;
 
 use super::support::{BOUND, World, acknowledged, append, scheduled};
+use super::watched::Watched;
 
 /// Says how long the worker's log is, and does not show it.
 #[derive(Clone)]
@@ -131,7 +132,7 @@ async fn s4_mon2_a_silent_active_task_is_noticed_once_after_ninety_minutes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_projector_that_was_away_takes_nobody_for_silent() {
     let clock = Arc::new(ManualClock::at(System.now()));
-    let world = World::at(clock.clone(), Arc::new(System)).await;
+    let world = World::at(clock.clone(), clock.clone()).await;
     let running = world.start();
     let cause = world.append("VTID-00001", None, scheduled("VTID-00001")).await;
     world.wait_for(&cause).await;
@@ -157,6 +158,35 @@ async fn a_projector_that_was_away_takes_nobody_for_silent() {
     world.wait_for(&spoken).await;
     running.stop().await;
     assert!(said(&world).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s4_mon2_while_an_alarm_stands_and_ninety_minutes_after_it_nobody_is_silent() {
+    let clock = Arc::new(ManualClock::at(System.now()));
+    let world = World::at(clock.clone(), clock.clone()).await;
+    let watched = Watched::new(&world.broker);
+    let running = world.start_on(Arc::new(watched.clone()));
+    let cause = world.append("VTID-00001", None, scheduled("VTID-00001")).await;
+    world.wait_for(&cause).await;
+    world.broker.delete_consumer(&Log::Worker.stream(0), Service::Dispatcher.durable());
+    eventually!(BOUND, said(&world).await == ["LogDiffers worker"]);
+    // Its next order is withheld as long as that.
+    clock.advance(Duration::from_secs(100 * 60));
+    watched.sweeps(5).await;
+    assert_eq!(said(&world).await, ["LogDiffers worker"]);
+    world.broker.declare(&Declared::of(&Installation::default()));
+    eventually!(BOUND, said(&world).await.len() == 2);
+    clock.advance(Duration::from_secs(89 * 60));
+    watched.sweeps(5).await;
+    running.stop().await;
+    // Another process knows it, too.
+    let running = world.start_on(Arc::new(watched.clone()));
+    watched.sweeps(5).await;
+    assert_eq!(said(&world).await, ["LogDiffers worker", "LogRecovered worker"]);
+    clock.advance(Duration::from_secs(2 * 60));
+    eventually!(BOUND, said(&world).await.len() == 3);
+    running.stop().await;
+    assert_eq!(said(&world).await, ["LogDiffers worker", "LogRecovered worker", "OverdueNoticed VTID-00001"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

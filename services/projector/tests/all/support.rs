@@ -48,11 +48,16 @@ impl World {
         Self { broker: MemoryBroker::new(of_broker, &declared), ledger, clock, declared, _folder: folder }
     }
 
+    /// With another installation.
+    pub(crate) async fn declaring(declared: Declared) -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(System);
+        Self { broker: MemoryBroker::new(clock, &declared), declared, ..Self::new().await }
+    }
+
     /// A broker that has lost its consumers: their streams are there, nobody rings.
     pub(crate) async fn without_consumers() -> Self {
-        let clock: Arc<dyn Clock> = Arc::new(System);
         let declared = Declared { consumers: Vec::new(), ..Declared::of(&Installation::default()) };
-        Self { broker: MemoryBroker::new(clock, &declared), declared, ..Self::new().await }
+        Self::declaring(declared).await
     }
 
     pub(crate) fn start(&self) -> Running {
@@ -60,7 +65,13 @@ impl World {
     }
 
     pub(crate) fn start_on(&self, broker: Arc<dyn Broker>) -> Running {
+        self.start_scanning(broker, Options::default().scan)
+    }
+
+    /// With so many events compared at a sweep.
+    pub(crate) fn start_scanning(&self, broker: Arc<dyn Broker>, scan: usize) -> Running {
         let options = Options {
+            scan,
             poll: Duration::from_millis(50),
             sweep_every: Duration::from_millis(20),
             declared: self.declared.clone(),
