@@ -6,9 +6,10 @@ use std::time::Duration;
 use millrace_events::v1::{
     ExecutionFailed, ExecutionSuspended, Failure, ModelCallRecord, WorkOrder, WorkOrderKind,
 };
-use millrace_events::{Code, DispatcherEvent, Event, Log, Service, WorkerEvent};
+use millrace_events::{Code, DispatcherEvent, Event, Log, OperatorEvent, Service, WorkerEvent};
 use millrace_runtime::host::Fault;
 use millrace_runtime::lease::{self, Holder, Lease, Lost};
+use millrace_runtime::log_reader::LoggedEvent;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
@@ -135,14 +136,20 @@ impl WorkerService {
         end
     }
 
-    /// Whether the dispatcher still waits for this order: not expired, not overtaken, its run neither over nor
-    /// paused. A message that comes back after the order was given up must not do the work again.
+    /// Whether the dispatcher still waits for this order: not expired, not overtaken, its run neither over,
+    /// cancelled nor paused. A message that comes back after the order was given up must not do the work again.
     async fn standing(&self, execute: &Execute) -> Result<Standing, Fault> {
         let order = &execute.order.id;
         let logged = self.context.logs().events(Log::Dispatcher, &execute.task).await?;
         let since =
             logged.iter().skip_while(|logged| offer(&logged.event).is_none_or(|offer| offer.id != *order));
         if since.skip(1).any(|logged| gives_up(&logged.event, order)) {
+            return Ok(Standing::GivenUp);
+        }
+        // What a person has cancelled is over, whether or not anybody has answered that yet.
+        let asked = self.context.logs().events(Log::Operator, &execute.task).await?;
+        let run = execute.order.task.as_ref().map_or(0, |task| task.run);
+        if asked.iter().any(|asked| cancels(asked, run, &logged)) {
             return Ok(Standing::GivenUp);
         }
         let is_paused = logged.iter().fold(false, |paused, logged| pauses(&logged.event).unwrap_or(paused));
@@ -221,6 +228,29 @@ fn gives_up(event: &Event, order: &str) -> bool {
         | DispatcherEvent::TaskResumed(_)
         | DispatcherEvent::TransitionRefused(_) => false,
     }
+}
+
+/// Whether a request cancels `run`, and the dispatcher, whose log of the task this is, has not refused it. Run 0
+/// is the present one at the time of the request. Once a run was cancelled it may be that one, whatever the
+/// clocks say: then the dispatcher's answer is waited for.
+fn cancels(asked: &LoggedEvent, run: u32, logged: &[LoggedEvent]) -> bool {
+    let Event::Operator(OperatorEvent::CancelRequested(request)) = &asked.event else { return false };
+    let is_of_present = || {
+        logged.iter().all(|logged| match &logged.event {
+            Event::Dispatcher(DispatcherEvent::TaskCancelled(_)) => false,
+            Event::Dispatcher(DispatcherEvent::TaskScheduled(event)) => {
+                event.task.as_ref().is_none_or(|task| task.run < run || run == 1) || logged.time <= asked.time
+            }
+            _ => true,
+        })
+    };
+    let is_answer = |logged: &LoggedEvent| {
+        let cause = logged.cause.as_ref();
+        cause.is_some_and(|cause| {
+            cause.sequence == asked.sequence && Log::from_stream(&cause.stream) == Some(Log::Operator)
+        })
+    };
+    (request.run == run || (request.run == 0 && is_of_present())) && !logged.iter().any(is_answer)
 }
 
 /// Whether a person holds the task from this event on; `None`: it says nothing about that.

@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use millrace_decider::Timestamp;
+use millrace_decider::{Cause, Timestamp};
 use millrace_events::catalogue::LEASE_BUCKET;
 use millrace_events::v1::{
-    ExecutionCompleted, TaskPaused, TaskRef, TaskResumed, TaskScheduled, WorkOrder, WorkOrderExpired,
-    WorkOrderIssued, WorkOrderKind,
+    CancelRequested, ExecutionCompleted, TaskCancelled, TaskPaused, TaskRef, TaskResumed, TaskScheduled,
+    TransitionRefused, WorkOrder, WorkOrderExpired, WorkOrderIssued, WorkOrderKind,
 };
 use millrace_events::{CONTENT_TYPE_PROTOBUF, Envelope, Event, Log, LogEvent as _, WorkerEvent};
 use millrace_runtime::bootstrap::{Declared, Installation};
@@ -127,11 +127,17 @@ impl Scene {
     }
 
     async fn say(&self, event: impl Into<Event>) {
+        let _place = self.answer(event, None).await;
+    }
+
+    /// Says it because of something. Where it stands.
+    async fn answer(&self, event: impl Into<Event>, cause: Option<Cause>) -> Cause {
         let event = event.into();
         let log = event.log();
-        let envelope = Envelope::new("id", "/test", key(), self.clock.now(), &event);
+        let envelope = Envelope { cause, ..Envelope::new("id", "/test", key(), self.clock.now(), &event) };
         let append = Append::new(log.stream(0), log.subject(&key(), 1), envelope.encode());
-        let _sequence = self.broker.append(&append.content_type(CONTENT_TYPE_PROTOBUF)).await.unwrap();
+        let appended = self.broker.append(&append.content_type(CONTENT_TYPE_PROTOBUF)).await.unwrap();
+        Cause::new(log.stream(0), appended.sequence)
     }
 
     /// The first order.
@@ -316,4 +322,59 @@ async fn an_order_of_a_paused_task_is_given_back_unbegun() {
     scene.say(WorkOrderIssued { task: again.task.clone(), order: Some(again), ..Default::default() }).await;
     let end = [CLAIMED, ("ExecutionSuspended", 1), CLAIMED, ("ExecutionCompleted", 1)];
     scene.says(&end).await;
+}
+
+/// Nobody has answered the cancel, for the deployer is away: what is offered meanwhile is left alone.
+#[tokio::test(start_paused = true)]
+async fn an_order_of_a_run_that_a_person_has_cancelled_is_not_begun() {
+    for (run, is_refused) in [(1, false), (0, false), (1, true), (0, true)] {
+        let mut scene = Scene::new();
+        let work = slow(5);
+        let order = scene.scheduled().await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let request = CancelRequested { task: TASK.to_owned(), run, ..CancelRequested::default() };
+        let place = scene.answer(request, None).await;
+        if is_refused {
+            let refused = TransitionRefused { task: order.task.clone(), ..TransitionRefused::default() };
+            let _place = scene.answer(refused, Some(place)).await;
+        }
+        scene.start("w1", &work);
+        if is_refused {
+            scene.says(&[CLAIMED, ("ExecutionCompleted", 1)]).await;
+            continue;
+        }
+        scene.says(&[CLAIMED]).await;
+        scene.until("the lease given back", async || !scene.is_held(&order).await).await;
+        tokio::time::sleep(LIFE).await;
+        assert_eq!(work.begun.load(Ordering::SeqCst), 0);
+        assert_eq!(scene.said().await, [CLAIMED]);
+    }
+}
+
+/// What was cancelled is the run before: by its number, by the time of the request, or because it is.
+#[tokio::test(start_paused = true)]
+async fn a_cancel_of_the_run_before_keeps_nobody_from_the_next_one() {
+    for (run, is_recorded, after) in [(1, false, false), (0, false, false), (0, true, true)] {
+        let mut scene = Scene::new();
+        let work = slow(5);
+        let request = CancelRequested { task: TASK.to_owned(), run, ..CancelRequested::default() };
+        if !after {
+            scene.say(request.clone()).await;
+        }
+        let first = order(1);
+        if is_recorded {
+            scene.say(TaskCancelled { task: first.task.clone(), ..TaskCancelled::default() }).await;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let task = first.task.clone().map(|task| TaskRef { run: 2, ..task });
+        let next = WorkOrder { id: format!("{TASK}/2.1/change/1"), task, ..first };
+        let (task, offer) = (next.task.clone(), Some(next));
+        scene.say(TaskScheduled { task, order: offer, ..Default::default() }).await;
+        if after {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            scene.say(request).await;
+        }
+        scene.start("w1", &work);
+        scene.says(&[CLAIMED, ("ExecutionCompleted", 1)]).await;
+    }
 }
