@@ -149,14 +149,14 @@ impl Hosted for DispatcherService {
         let at = received.time;
         self.overhear(received);
         let input = match &received.incoming {
-            Incoming::Timer(timer) => Input::Timer(timer.clone()),
+            Incoming::Timer(timer) => Input::Timer { timer: timer.clone(), at },
             Incoming::Event(event) => match event.clone() {
                 Event::SpecRegistry(SpecRegistryEvent::SpecRegistered(event)) => Input::SpecRegistered(event),
                 Event::SpecRegistry(SpecRegistryEvent::SpecRejected(event)) => Input::SpecRejected(event),
                 Event::Worker(event) => Input::Worker { event, at },
                 Event::Validator(event) => Input::Validator(event),
                 Event::Deployer(event) => Input::Deployer(event),
-                Event::Operator(event) => Input::Operator { event, at },
+                Event::Operator(event) => Input::Operator { event, id: received.id.clone(), at },
                 Event::Projector(ProjectorEvent::OverdueNoticed(event)) => Input::Overdue(event),
                 _ => return None,
             },
@@ -194,6 +194,14 @@ impl Hosted for DispatcherService {
                 self.admission.free(candidate).await?;
                 None
             }
+            Effect::CloseOffer { task } => {
+                self.admission.close_offer(task);
+                None
+            }
+            Effect::OpenOffer { task } => {
+                self.admission.open_offer(task);
+                None
+            }
             Effect::Inquire(timer) => {
                 let report = self.inquire(key, timer).await?;
                 Some(Input::Inquired { timer: timer.clone(), report, at: self.clock.now() })
@@ -210,9 +218,9 @@ impl Hosted for DispatcherService {
                 let release = self.release(key, request.run).await?;
                 Some(Input::Cancel { request, release })
             }
-            Effect::AskPause(request) => {
+            Effect::AskPause { request, id } => {
                 let release = self.release(key, request.run).await?;
-                Some(Input::Pause { request: request.clone(), release })
+                Some(Input::Pause { request: request.clone(), id: id.clone(), release })
             }
             Effect::RevokeLease { order } => {
                 lease::end(self.leases.as_ref(), order).await?;

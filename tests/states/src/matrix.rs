@@ -153,6 +153,7 @@ where
                 incoming,
                 log: Some(log),
                 key: Key::new(key).unwrap(),
+                id: format!("event-{number}"),
                 time: now(0),
                 position: cause,
             };
@@ -171,6 +172,7 @@ where
                 incoming: Incoming::Timer(timer.clone()),
                 log: None,
                 key: Key::new(TASK).unwrap(),
+                id: format!("timer-{number}"),
                 time: now(0),
                 position: Cause::new("TIMERS", 1 + number as u64),
             };

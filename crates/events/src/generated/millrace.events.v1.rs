@@ -742,6 +742,9 @@ pub struct TaskPaused {
     pub actor: ::prost::alloc::string::String,
     #[prost(string, tag = "3")]
     pub reason: ::prost::alloc::string::String,
+    /// Id of the event that asked for it. That event again, wherever it stands, changes nothing.
+    #[prost(string, tag = "4")]
+    pub request: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TaskResumed {
@@ -751,6 +754,9 @@ pub struct TaskResumed {
     pub actor: ::prost::alloc::string::String,
     #[prost(string, tag = "3")]
     pub reason: ::prost::alloc::string::String,
+    /// Id of the event that asked for it. That event again, wherever it stands, changes nothing.
+    #[prost(string, tag = "4")]
+    pub request: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TaskCompleted {

@@ -183,7 +183,12 @@ fn read(message: &Stored, origin: Origin) -> Result<Option<(Received, Envelope)>
         )));
     }
     let position = Cause::new(message.stream.clone(), message.sequence);
-    Ok(Some((Received { incoming, log, key, time: envelope.time, position }, envelope)))
+    let time = match origin {
+        Origin::Log(_) => envelope.time,
+        Origin::Deadlines(_) => message.time,
+    };
+    let id = envelope.id.clone();
+    Ok(Some((Received { incoming, log, key, id, time, position }, envelope)))
 }
 
 /// The log message that led here: for a fired deadline, the event that armed it.

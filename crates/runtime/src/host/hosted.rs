@@ -67,7 +67,9 @@ pub struct Received {
     pub log: Option<Log>,
     /// Its key in that log.
     pub key: Key,
-    /// When it was decided.
+    /// Id of the event or of the deadline: the same however often it was published.
+    pub id: String,
+    /// When it was decided; of a deadline, when it fired, by the server's clock.
     pub time: Timestamp,
     /// Where it stands.
     pub position: Cause,

@@ -22,7 +22,7 @@ use millrace_runtime::nats::{ConnectOptions, NatsBroker};
 use millrace_testkit::NatsServer;
 use tokio_util::sync::CancellationToken;
 
-const BOUND: Duration = Duration::from_secs(30);
+const BOUND: Duration = Duration::from_secs(60);
 const ACK_WAIT: Duration = Duration::from_secs(1);
 
 /// What the service does with a pull request depends on its number.
@@ -37,6 +37,10 @@ pub(crate) const PANICS: u64 = 8;
 const NATS_IS_AWAY: u64 = 9;
 /// Depends on [`World::phase`]: fails for good, comes too early, passes, panics.
 pub(crate) const FOLLOWS_THE_PHASE: u64 = 10;
+/// Has a deadline half a minute after [`BEGIN`].
+const HAS_A_LIMIT: u64 = 11;
+const LIMIT: Duration = Duration::from_secs(30);
+const BEGIN: Timestamp = Timestamp::from_millis(1_790_000_000_000);
 pub(crate) const FAILS: u32 = 0;
 pub(crate) const IS_EARLY: u32 = 1;
 pub(crate) const WORKS: u32 = 2;
@@ -103,10 +107,16 @@ impl Decider for Judge {
 
     fn due(&self, state: &Judged, input: &Input) -> Vec<Due<PullRequestOpened, TimerFired>> {
         match input {
-            Input::Opened(opened) if !state.verdict && number(opened) == HAS_A_DEADLINE => {
+            Input::Opened(opened)
+                if !state.verdict && [HAS_A_DEADLINE, HAS_A_LIMIT].contains(&number(opened)) =>
+            {
                 let alarm =
                     TimerFired { name: "late".into(), task: opened.task.clone(), ..Default::default() };
-                vec![Due::Deadline(Deadline { name: "late".into(), at: Timestamp::from_millis(1), alarm })]
+                let at = match number(opened) {
+                    HAS_A_LIMIT => BEGIN + LIMIT,
+                    _ => Timestamp::from_millis(1),
+                };
+                vec![Due::Deadline(Deadline { name: "late".into(), at, alarm })]
             }
             Input::Opened(opened) if !state.verdict && number(opened) != IS_REFUSED => {
                 vec![Due::Effect(opened.clone())]
@@ -200,12 +210,12 @@ pub(crate) struct World {
     _server: Option<NatsServer>,
 }
 
-struct TokioClock(tokio::time::Instant);
+struct TokioClock(tokio::time::Instant, Timestamp);
 
 #[async_trait]
 impl Clock for TokioClock {
     fn now(&self) -> Timestamp {
-        Timestamp::from_millis(1_790_000_000_000) + self.0.elapsed()
+        self.1 + self.0.elapsed()
     }
 
     async fn sleep(&self, duration: Duration) {
@@ -215,7 +225,7 @@ impl Clock for TokioClock {
 
 impl World {
     pub(crate) fn in_memory() -> Self {
-        let clock = Arc::new(TokioClock(tokio::time::Instant::now()));
+        let clock = Arc::new(TokioClock(tokio::time::Instant::now(), BEGIN));
         let broker = Arc::new(MemoryBroker::new(clock.clone(), &Declared::of(&installation())));
         Self { broker, clock, phase: Arc::default(), performed: Performed::default(), _server: None }
     }
@@ -477,6 +487,20 @@ async fn a_stop_in_order_finishes_what_is_in_flight(world: &World) {
     let (ended, ()) = tokio::join!(world.host(&stop).run(), watch);
     ended.unwrap();
     assert_eq!(world.log(Log::Validator).await.len(), 1);
+}
+
+/// The server counts a deadline. For a process whose clock is behind the server's, it would have passed there
+/// already, and one that arms itself again would do so without end.
+#[tokio::test(start_paused = true)]
+async fn a_deadline_of_a_process_whose_clock_is_behind_has_its_whole_time() {
+    let ahead = TokioClock(tokio::time::Instant::now(), BEGIN + Duration::from_secs(3_600));
+    let server: Arc<dyn Broker> =
+        Arc::new(MemoryBroker::new(Arc::new(ahead), &Declared::of(&installation())));
+    let world = World::in_memory().behind(server);
+    let began = tokio::time::Instant::now();
+    world.opened("VTID-0001", HAS_A_LIMIT).await;
+    world.run_until(Log::Validator, 1).await;
+    assert!(began.elapsed() >= LIMIT, "it fired after {:?}", began.elapsed());
 }
 
 /// One test per case and broker.

@@ -241,6 +241,19 @@ impl Admission {
         }
     }
 
+    /// A run on offer is paused: nobody may take it, so it keeps no other run waiting.
+    pub fn close_offer(&self, task: &str) {
+        if self.lock().choice.offers.close(task) {
+            self.wake.notify_one();
+        }
+    }
+
+    /// It is on offer again.
+    pub fn open_offer(&self, task: &str) {
+        let now = self.world.clock.now();
+        self.lock().choice.offers.open(task, now);
+    }
+
     /// Whether nobody took an order because there is no worker, and others have been on offer for longer: one
     /// at a time is tried then, so that a night without workers does not block every task.
     pub fn is_behind(&self, task: &str) -> bool {

@@ -3,12 +3,12 @@
 //! state and input, so that a crash between question, answer and record leaves nothing undone.
 
 use millrace_decider::{Context, Due, Refusal, Timestamp};
-use millrace_events::DispatcherEvent;
+use millrace_events::{DispatcherEvent, Log};
 use millrace_events::v1::{Priority, SpecRegistered, TaskScheduled, TimerFired, WorkOrder};
 
 use super::results::issued;
 use super::state::{Status, Task};
-use super::{Effect, Input, Limits, operator, order, spec_gate};
+use super::{Effect, Input, Limits, operator, order, spec_gate, timers};
 
 /// It is the turn of a run that waits. Armed by whoever chose it.
 pub const ADMIT: &str = "admit";
@@ -39,7 +39,7 @@ pub enum Room {
     Now,
     /// It waits for this.
     Wait(String),
-    /// It waits for this, and so many wait already that the input is held in its log instead.
+    /// It waits for this, and so many wait already that a spec is held in its log instead, and a retry refused.
     Full(String),
 }
 
@@ -97,6 +97,12 @@ pub(super) fn admitted(
             };
             Ok(Some(event.into()))
         }
+        // A person asks again; a held request would keep others of the operator log waiting, a cancel among
+        // them.
+        (Some(_), Room::Full(reason)) if is_asked_for(context) => Err(Refusal::Mismatch(format!(
+            "a retry of {}, but the queue is full: {reason}; try again later",
+            candidate.task
+        ))),
         (Some(_), Room::Full(reason)) => Err(Refusal::TooEarly(reason.clone())),
         (None, Room::Now) if state.waits(candidate.run) => {
             let waiting = state.waiting.as_ref();
@@ -108,6 +114,11 @@ pub(super) fn admitted(
         }
         (None, _) => Ok(None),
     }
+}
+
+/// Whether a person asked for the run: a retry.
+pub(super) fn is_asked_for(context: &Context) -> bool {
+    Log::from_stream(&context.cause.stream) == Some(Log::Operator)
 }
 
 /// Whether run `run` is the next one and may be opened.
@@ -134,7 +145,7 @@ fn asks(state: &Task, input: &Input) -> Option<Effect> {
             Ok(true) => opening(spec, state.reference.run + 1),
             _ => None,
         },
-        Input::Timer(timer) if timer.name == ADMIT && state.waits(run_of(timer)) => {
+        Input::Timer { timer, .. } if timer.name == ADMIT && state.waits(run_of(timer)) => {
             let candidate = Candidate { chosen: true, ..waiting(state)? };
             Some(Effect::Admit { candidate, spec: None })
         }
@@ -156,12 +167,19 @@ fn keeps(limits: &Limits, state: &Task, input: &Input) -> Option<Effect> {
         Status::Pending => waiting(state).map(Effect::Free),
         Status::Active => {
             let was_waiting = match input {
-                Input::Timer(timer) => timer.name == ADMIT,
+                Input::Timer { timer, .. } => timer.name == ADMIT,
                 Input::Admitted { spec, .. } => spec.is_none(),
                 _ => false,
             };
             let task = state.reference.task.clone();
-            was_waiting.then_some(Effect::Dequeue { task, run: state.reference.run })
+            if was_waiting {
+                return Some(Effect::Dequeue { task, run: state.reference.run });
+            }
+            // Nobody may take it now. Its share of the limits it keeps.
+            if state.paused {
+                return Some(Effect::CloseOffer { task });
+            }
+            timers::is_offered_again(state, input).then_some(Effect::OpenOffer { task })
         }
         // A run that was released has been acknowledged: it holds nothing but its share of the limits.
         Status::Complete if !limits.counts_runs => None,

@@ -54,12 +54,16 @@ impl Decider for Dispatcher {
         if state.refused.contains(&context.cause) {
             return None;
         }
+        let asked_by = match input {
+            Input::Admitted { .. } if admit::is_asked_for(context) => "RetryRequested",
+            _ => input.name(),
+        };
         let task = TaskRef { task: input.task().to_owned(), ..state.reference.clone() };
         let failure = Failure::new(Code::StateMismatch, reason).from_source("dispatcher");
         let event = TransitionRefused {
             task: Some(task),
             status: state.status_name().to_owned(),
-            asked_by: input.name().to_owned(),
+            asked_by: asked_by.to_owned(),
             failure: Some(contradictions::marked(state, input, failure)),
         };
         Some(event.into())
@@ -84,20 +88,21 @@ impl Dispatcher {
             Input::Worker { event, .. } => results::worker(limits, state, event, context),
             Input::Validator(event) => results::validator(limits, state, event, context),
             Input::Deployer(event) => results::deployer(limits, state, event, context),
-            Input::Operator { event, at } => operator::asked(state, event, *at, context),
+            Input::Operator { event, id, at } => operator::asked(state, (event, id), *at, context),
             Input::Overdue(noticed) => Ok(timers::overdue(state, noticed)),
-            // Waiting for a person counts for no deadline.
-            Input::Timer(timer) | Input::Inquired { timer, .. } if timers::is_held(state, timer) => {
-                Err(is_paused())
-            }
+            // Waiting for a person counts for no deadline. It is due again: held, the deadlines of paused runs
+            // would be in the way of all others.
+            Input::Timer { timer, .. } if timers::waits(state, timer) => Ok(None),
+            // Paused while somebody was asked: the deadline comes again at once, and then waits.
+            Input::Inquired { timer, .. } if timers::waits(state, timer) => Err(is_paused()),
             // A deadline only says that it is time to look.
-            Input::Timer(timer) => timers::fired(limits, state, timer, context),
+            Input::Timer { timer, .. } => timers::fired(limits, state, timer, context),
             Input::Inquired { timer, report, .. } => {
                 Ok(timers::inquired(limits, state, timer, *report, context))
             }
             Input::Retry { request, spec } => operator::retry(state, request, spec.as_ref(), context),
             Input::Cancel { request, release } => operator::cancel(state, request, release),
-            Input::Pause { request, release } => operator::pause(state, request, release, context),
+            Input::Pause { request, id, release } => operator::pause(state, (request, id), release, context),
             Input::FollowUp { .. } => Ok(timers::follow_up(limits, state, context)),
         }
     }

@@ -8,9 +8,9 @@ use millrace_events::{DeployerEvent, OperatorEvent, WorkerEvent};
 
 use super::state::{Status, Task};
 use super::timers::{
-    ACKNOWLEDGE, EXECUTION, LEASE, PR_GRACE, REDISPATCH, RESUME, asks, graced_until, waits_for_redispatch,
+    ACKNOWLEDGE, EXECUTION, LEASE, PR_GRACE, REDISPATCH, RESUME, WHILE_PAUSED, asks, graced_until, waits_for_redispatch,
 };
-use super::{Effect, Input, Limits, admit, contradictions, operator};
+use super::{Effect, Input, Limits, admit, contradictions, operator, timers};
 
 /// How much longer than its limit the worker may take to say that an execution ended.
 const EXECUTION_SLACK: Duration = Duration::from_secs(60);
@@ -32,7 +32,7 @@ pub(super) fn due(limits: &Limits, state: &Task, input: &Input) -> Vec<Owed> {
 /// The work order that an input is about, where it is about one.
 fn about(input: &Input) -> Option<&str> {
     match input {
-        Input::Timer(timer) | Input::Inquired { timer, .. } => Some(&timer.about),
+        Input::Timer { timer, .. } | Input::Inquired { timer, .. } => Some(&timer.about),
         Input::Worker { event, .. } => match event {
             WorkerEvent::WorkOrderAcknowledged(event) => Some(&event.order),
             WorkerEvent::ExecutionCompleted(event) => Some(&event.order),
@@ -69,7 +69,13 @@ fn for_offer(limits: &Limits, state: &Task, about: Option<&str>) -> Option<Owed>
 
 fn for_input(limits: &Limits, state: &Task, input: &Input) -> Vec<Owed> {
     match input {
-        Input::Timer(timer) if asks(&timer.name) && state.is_active() => {
+        // Counted from when it fired, not from now: delivered again, it arms the same.
+        Input::Timer { timer, at } if timers::waits(state, timer) => {
+            let round = timer.round.saturating_add(1);
+            let at = *at + WHILE_PAUSED;
+            vec![deadline(&timer.name, at, timer.task.as_ref(), &timer.about, round)]
+        }
+        Input::Timer { timer, .. } if asks(&timer.name) && state.is_active() => {
             vec![Due::Effect(Effect::Inquire(timer.clone()))]
         }
         Input::Inquired { timer, report, at } => {
@@ -92,7 +98,7 @@ fn for_input(limits: &Limits, state: &Task, input: &Input) -> Vec<Owed> {
             }
         }
         Input::Worker { event, at } => for_worker(limits, state, event, *at),
-        Input::Operator { event, at } => for_person(state, event, *at),
+        Input::Operator { event, id, at } => for_person(state, event, id, *at),
         Input::Deployer(DeployerEvent::StageStopped(event)) => for_stop(state, event),
         // A crash between the end and the revocation leaves the revocation owed.
         Input::Overdue(_) if state.status == Some(Status::Blocked) => revoke(state.order.as_ref()),
@@ -101,7 +107,7 @@ fn for_input(limits: &Limits, state: &Task, input: &Input) -> Vec<Owed> {
     }
 }
 
-fn for_person(state: &Task, event: &OperatorEvent, at: Timestamp) -> Vec<Owed> {
+fn for_person(state: &Task, event: &OperatorEvent, id: &str, at: Timestamp) -> Vec<Owed> {
     match event {
         OperatorEvent::RetryRequested(request) => {
             let request = operator::about_run(state, request, at);
@@ -125,7 +131,9 @@ fn for_person(state: &Task, event: &OperatorEvent, at: Timestamp) -> Vec<Owed> {
         OperatorEvent::PauseRequested(request) => {
             let request = operator::about_run(state, request, at);
             match operator::may_pause(state, &request) {
-                Ok(true) => vec![Due::Effect(Effect::AskPause(request))],
+                Ok(true) if !state.has_met(id) => {
+                    vec![Due::Effect(Effect::AskPause { request, id: id.to_owned() })]
+                }
                 _ => Vec::new(),
             }
         }

@@ -28,6 +28,16 @@ pub enum Effect {
     },
     /// A run is over, or held: take it out of the queue, and give back what it uses of the limits.
     Free(Candidate),
+    /// A run on offer is paused: its offer keeps no other run waiting.
+    CloseOffer {
+        /// The task.
+        task: String,
+    },
+    /// It is on offer again.
+    OpenOffer {
+        /// The task.
+        task: String,
+    },
     /// Look at the work order that a deadline is about: acknowledged, finished, lease alive?
     Inquire(TimerFired),
     /// Look up the spec that a retry is to work on.
@@ -37,7 +47,12 @@ pub enum Effect {
     /// The deployer has stopped the run: look who asked for that.
     FindCancel(StageStopped),
     /// Look whether the run is merged, before a pause.
-    AskPause(PauseRequested),
+    AskPause {
+        /// The request.
+        request: PauseRequested,
+        /// The id of the event that asked.
+        id: String,
+    },
     /// Take the lease of a work order away; its holder stops.
     RevokeLease {
         /// The work order.

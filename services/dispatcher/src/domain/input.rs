@@ -37,13 +37,20 @@ pub enum Input {
     Operator {
         /// What.
         event: OperatorEvent,
+        /// The id of the event: the same where it was published twice.
+        id: String,
         /// When.
         at: Timestamp,
     },
     /// The projector's sweep found the task silent.
     Overdue(v1::OverdueNoticed),
     /// A deadline fired.
-    Timer(TimerFired),
+    Timer {
+        /// Which.
+        timer: TimerFired,
+        /// When, by the server's clock: the same however often it is delivered.
+        at: Timestamp,
+    },
     /// What the logs and the lease say about a work order: the answer to [`super::Effect::Inquire`].
     Inquired {
         /// The deadline that asked.
@@ -71,6 +78,8 @@ pub enum Input {
     Pause {
         /// The request.
         request: v1::PauseRequested,
+        /// The id of the event that asked.
+        id: String,
         /// What the deployer says about the run.
         release: Release,
     },
@@ -121,7 +130,7 @@ impl Input {
             Self::Deployer(event) => task_id(event.task_ref()),
             Self::Operator { event, .. } => operator_task(event),
             Self::Overdue(event) => &event.task,
-            Self::Timer(timer) | Self::Inquired { timer, .. } => task_id(timer.task.as_ref()),
+            Self::Timer { timer, .. } | Self::Inquired { timer, .. } => task_id(timer.task.as_ref()),
             Self::Retry { request, .. } => &request.task,
             Self::Cancel { request, .. } => &request.task,
             Self::Pause { request, .. } => &request.task,
@@ -168,7 +177,7 @@ impl Input {
             Self::Deployer(event) => event.name(),
             Self::Operator { event, .. } => event.name(),
             Self::Overdue(_) => "OverdueNoticed",
-            Self::Timer(_) | Self::Inquired { .. } => "TimerFired",
+            Self::Timer { .. } | Self::Inquired { .. } => "TimerFired",
             Self::Retry { .. } => "RetryRequested",
             Self::Cancel { .. } => "CancelRequested",
             Self::Pause { .. } => "PauseRequested",

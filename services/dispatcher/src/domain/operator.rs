@@ -2,7 +2,7 @@
 //!
 //! - **Which run.** A request names its run; run 0 is the run that was the present one when the request was
 //!   made. A run that is not there is refused. The same request again changes nothing: the log remembers by
-//!   its cause what it has answered.
+//!   its cause what it has answered, and by its id which pause and which resume it has met.
 //! - **Cancel.** The lease of the present order is taken away at once, so that its model call and sandbox end.
 //!   Whether the run may still be cancelled the deployer decides in its own log: it stops a run as a whole,
 //!   from when on nothing of it is merged, or it has merged it. Until it has said so the cancel waits; then the
@@ -26,8 +26,13 @@ use super::state::{Status, Task};
 type Decision = Result<Option<DispatcherEvent>, Refusal>;
 
 /// What can be answered from the dispatcher's own log; the rest makes due that somebody is asked.
-pub(super) fn asked(state: &Task, event: &OperatorEvent, at: Timestamp, context: &Context) -> Decision {
-    if state.has_answered(&context.cause) {
+pub(super) fn asked(
+    state: &Task,
+    (event, id): (&OperatorEvent, &str),
+    at: Timestamp,
+    context: &Context,
+) -> Decision {
+    if state.has_answered(&context.cause) || state.has_met(id) {
         return Ok(None);
     }
     let nothing_waits = |what: &str| {
@@ -47,7 +52,7 @@ pub(super) fn asked(state: &Task, event: &OperatorEvent, at: Timestamp, context:
         OperatorEvent::PauseRequested(request) => {
             may_pause(state, &about_run(state, request, at)).map(|_| None)
         }
-        OperatorEvent::ResumeRequested(request) => resume(state, &about_run(state, request, at)),
+        OperatorEvent::ResumeRequested(request) => resume(state, &about_run(state, request, at), id),
         OperatorEvent::ApprovalGranted(_) | OperatorEvent::ApprovalDenied(_) => {
             nothing_waits("an approval was answered")
         }
@@ -173,12 +178,12 @@ pub(super) fn may_pause(state: &Task, request: &PauseRequested) -> Result<bool, 
 /// Holds the run before its next stage.
 pub(super) fn pause(
     state: &Task,
-    request: &PauseRequested,
+    (request, id): (&PauseRequested, &str),
     release: &Release,
     context: &Context,
 ) -> Decision {
-    // Delivered again after a resume, it would hold the run once more.
-    if state.has_answered(&context.cause) || !may_pause(state, request)? {
+    // Delivered or published again after a resume, it would hold the run once more.
+    if state.has_answered(&context.cause) || state.has_met(id) || !may_pause(state, request)? {
         return Ok(None);
     }
     let task = &request.task;
@@ -192,6 +197,7 @@ pub(super) fn pause(
                 task: Some(state.reference.clone()),
                 actor: request.actor.clone(),
                 reason: request.reason.clone(),
+                request: id.to_owned(),
             }
             .into(),
         )),
@@ -199,7 +205,7 @@ pub(super) fn pause(
 }
 
 /// Lets a paused run go on.
-fn resume(state: &Task, request: &ResumeRequested) -> Decision {
+fn resume(state: &Task, request: &ResumeRequested, id: &str) -> Decision {
     let task = &request.task;
     if !is_present(state, "a resume", task, request.run)? || !state.paused {
         return Err(Refusal::Mismatch(format!("a resume of {task}, which is not paused")));
@@ -209,6 +215,7 @@ fn resume(state: &Task, request: &ResumeRequested) -> Decision {
             task: Some(state.reference.clone()),
             actor: request.actor.clone(),
             reason: request.reason.clone(),
+            request: id.to_owned(),
         }
         .into(),
     ))

@@ -72,6 +72,8 @@ pub struct Task {
     pub refused: VecDeque<Cause>,
     /// Requests of people that have been met. The same request again changes nothing.
     pub met: VecDeque<Cause>,
+    /// Ids of the pauses and resumes among them. Published again, a request stands elsewhere in its log.
+    pub met_ids: VecDeque<String>,
 }
 
 /// A run went on after a pause.
@@ -148,9 +150,13 @@ impl Task {
                     self.contradictions.extend(contradictions::line(event, recorded));
                 }
             }
-            DispatcherEvent::TaskPaused(_) => self.paused = true,
-            DispatcherEvent::TaskResumed(_) => {
+            DispatcherEvent::TaskPaused(event) => {
+                self.paused = true;
+                remember(&mut self.met_ids, Some(&event.request));
+            }
+            DispatcherEvent::TaskResumed(event) => {
                 self.paused = false;
+                remember(&mut self.met_ids, Some(&event.request));
                 let order = self.order.as_ref().map(|order| order.id.clone()).unwrap_or_default();
                 self.resumed = Some(Resumed { at: recorded.time, order });
             }
@@ -236,6 +242,11 @@ impl Task {
         self.met.contains(request) || self.refused.contains(request)
     }
 
+    /// Whether a pause or a resume with this id has been met.
+    pub fn has_met(&self, id: &str) -> bool {
+        !id.is_empty() && self.met_ids.iter().any(|met| met == id)
+    }
+
     /// What the present order asks for.
     pub fn order_kind(&self) -> Option<WorkOrderKind> {
         self.order.as_ref().map(WorkOrder::kind)
@@ -251,9 +262,9 @@ fn run_of(order: &WorkOrder) -> u32 {
     order.task.as_ref().map_or(0, |task| task.run)
 }
 
-fn remember(causes: &mut VecDeque<Cause>, cause: Option<&Cause>) {
-    causes.extend(cause.cloned());
-    while causes.len() > REMEMBERED {
-        causes.pop_front();
+fn remember<T: Clone>(answered: &mut VecDeque<T>, one: Option<&T>) {
+    answered.extend(one.cloned());
+    while answered.len() > REMEMBERED {
+        answered.pop_front();
     }
 }

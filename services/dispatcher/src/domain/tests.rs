@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use millrace_decider::test::{Decision, Scenario, given};
-use millrace_decider::{Due, Refusal};
+use millrace_decider::{Due, Refusal, Timestamp};
 use millrace_events::v1::*;
 use millrace_events::{
     Code, DeployerEvent, DispatcherEvent, Event, Log, LogEvent, OperatorEvent, ValidatorEvent, WorkerEvent,
@@ -89,11 +89,15 @@ fn failed(scenario: &Scenario<'_, Dispatcher>, code: Code) -> Input {
 }
 
 fn asked_by(scenario: &Scenario<'_, Dispatcher>, event: impl Into<OperatorEvent>) -> Input {
-    Input::Operator { event: event.into(), at: scenario.now() }
+    Input::Operator { event: event.into(), id: String::new(), at: scenario.now() }
 }
 
 fn timer(name: &str, order: &WorkOrder) -> TimerFired {
     TimerFired { name: name.into(), task: order.task.clone(), about: order.id.clone(), round: 0 }
+}
+
+fn fired(name: &str, order: &WorkOrder, at: Timestamp) -> Input {
+    Input::Timer { timer: timer(name, order), at }
 }
 
 fn inquired(scenario: &Scenario<'_, Dispatcher>, name: &str, report: Report) -> Input {
@@ -178,7 +182,7 @@ fn s2_g1_an_order_nobody_takes_is_offered_three_times_and_then_blocks_the_task()
     let mut scenario = scheduled(&decider);
     let mut pauses = Vec::new();
     for tries in 1..=3 {
-        let fired = Input::Timer(timer("acknowledge", &order(&scenario)));
+        let fired = fired("acknowledge", &order(&scenario), scenario.now());
         assert!(scenario.when(&fired).is_nothing());
         assert!(scenario.due(&fired).iter().any(|due| matches!(due, Due::Effect(Effect::Inquire(_)))));
         let answer = inquired(&scenario, "acknowledge", Report::default());
@@ -193,7 +197,7 @@ fn s2_g1_an_order_nobody_takes_is_offered_three_times_and_then_blocks_the_task()
             };
             pauses.push(deadline.at.since(scenario.now()));
             let DispatcherEvent::WorkOrderIssued(event) =
-                scenario.when(&Input::Timer(deadline.alarm.clone())).event()
+                scenario.when(&Input::Timer { timer: deadline.alarm.clone(), at: deadline.at }).event()
             else {
                 panic!()
             };
@@ -216,7 +220,7 @@ fn s1_gap3_c_an_order_taken_at_the_last_offer_goes_on() {
     for _ in 1..=2 {
         let answer = inquired(&scenario, "acknowledge", Report::default());
         assert!(matches!(scenario.when(&answer).event(), DispatcherEvent::WorkOrderExpired(_)));
-        let redispatch = Input::Timer(timer("redispatch", &order(&scenario)));
+        let redispatch = fired("redispatch", &order(&scenario), scenario.now());
         assert!(matches!(scenario.when(&redispatch).event(), DispatcherEvent::WorkOrderIssued(_)));
     }
     let last = order(&scenario);
@@ -288,7 +292,7 @@ fn an_order_taken_or_asked_about_arms_its_deadline_no_more() {
     let scenario = scheduled(&decider);
     let order = order(&scenario);
     // A deadline that has passed fires at once: arming it because it fired would go on for ever.
-    let fired = Input::Timer(timer("acknowledge", &order));
+    let fired = fired("acknowledge", &order, scenario.now());
     assert_eq!(scenario.due(&fired), [Due::Effect(Effect::Inquire(timer("acknowledge", &order)))]);
     let alive = Report { acknowledged: true, lease_alive: true, ..Report::default() };
     assert_eq!(scenario.due(&inquired(&scenario, "acknowledge", alive)), []);
@@ -302,7 +306,7 @@ fn while_all_workers_are_busy_an_order_waits_for_its_turn() {
     for _ in 0..10 {
         let answer = inquired(&scenario, "acknowledge", busy);
         assert!(matches!(scenario.when(&answer).event(), DispatcherEvent::WorkOrderExpired(_)));
-        let again = Input::Timer(timer("redispatch", &order(&scenario)));
+        let again = fired("redispatch", &order(&scenario), scenario.now());
         assert!(matches!(scenario.when(&again).event(), DispatcherEvent::WorkOrderIssued(_)));
         assert_eq!(order(&scenario).tries, 1);
     }
@@ -587,11 +591,11 @@ fn s1_ops_2_a_retry_opens_the_next_run_on_the_spec_of_now() {
 fn refusals_are_recorded_once_per_input() {
     let decider = dispatcher();
     let context = millrace_decider::Context {
-        now: millrace_decider::Timestamp::from_millis(1),
+        now: Timestamp::from_millis(1),
         cause: millrace_decider::Cause::new("INPUT", 7),
     };
     let event = PauseRequested { task: TASK.into(), ..Default::default() }.into();
-    let input = Input::Operator { event, at: context.now };
+    let input = Input::Operator { event, id: String::new(), at: context.now };
     let mut state = Task::default();
     use millrace_decider::Decider as _;
     let Err(refusal) = decider.decide(&state, &input, &context) else { panic!() };

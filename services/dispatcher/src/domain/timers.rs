@@ -1,10 +1,12 @@
 //! Deadlines. A deadline decides nothing by itself: it makes the dispatcher ask the log that knows.
 
+use std::time::Duration;
+
 use millrace_decider::{Context, Refusal, Timestamp};
 use millrace_events::v1::{Failure, OverdueNoticed, TimerFired, WorkOrder, WorkOrderExpired, WorkOrderKind};
-use millrace_events::{Code, DispatcherEvent};
+use millrace_events::{Code, DispatcherEvent, WorkerEvent};
 
-use super::input::Report;
+use super::input::{Input, Report};
 use super::results::{after_failure, blocked, issued};
 use super::state::Task;
 use super::{Limits, contradictions, order};
@@ -34,9 +36,14 @@ pub(super) fn asks(name: &str) -> bool {
     [ACKNOWLEDGE, LEASE, EXECUTION, PR_GRACE].contains(&name)
 }
 
+/// How soon a deadline that waits for a resume is due again: it acts at most so long after it.
+pub(super) const WHILE_PAUSED: Duration = Duration::from_secs(60);
+
 /// Whether a deadline waits for the resume: it is about the order or attempt of a paused run.
-pub(super) fn is_held(state: &Task, timer: &TimerFired) -> bool {
-    state.paused && state.order.as_ref().is_some_and(|order| order.id == timer.about)
+pub(super) fn waits(state: &Task, timer: &TimerFired) -> bool {
+    let of_order = state.order.as_ref().is_some_and(|order| order.id == timer.about);
+    let of_attempt = timer.name == PR_GRACE && timer.task.as_ref().is_some_and(|task| state.is_present(task));
+    state.paused && (of_order || of_attempt)
 }
 
 /// Until when a pull request is waited for because of a pause: the whole limit counts again from the resume.
@@ -144,6 +151,16 @@ fn awaits_pull_request(state: &Task, timer: &TimerFired, report: Report) -> bool
 /// An order that a pause kept from being begun, as the same try: waiting for a person is nobody's failure.
 pub(super) fn offered_again(limits: &Limits, order: &WorkOrder, context: &Context) -> DispatcherEvent {
     issued(order::again(limits, order, order.tries, context), AFTER_PAUSE)
+}
+
+/// Whether what was found out about the order that was on offer at the resume has put another in its place.
+pub(super) fn is_offered_again(state: &Task, input: &Input) -> bool {
+    let about = match input {
+        Input::Inquired { timer, .. } if [RESUME, ACKNOWLEDGE].contains(&timer.name.as_str()) => &timer.about,
+        Input::Worker { event: WorkerEvent::ExecutionSuspended(event), .. } => &event.order,
+        _ => return false,
+    };
+    state.is_resumed(about) && state.order.as_ref().is_some_and(|order| order.id != *about)
 }
 
 /// Goes on after an expiry, where that needs no pause.

@@ -1,15 +1,18 @@
 //! Cancel, pause and resume as people ask for them, with the deployer's and the worker's part played by the
 //! test.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_events::catalogue::LEASE_BUCKET;
 use millrace_events::v1::*;
 use millrace_events::{Code, DispatcherEvent, LogEvent as _};
+use millrace_runtime::bootstrap::{Declared, Installation};
 use millrace_runtime::kv::Kv as _;
+use millrace_runtime::memory::MemoryBroker;
 use millrace_runtime::settings::Settings;
 
-use crate::world::World;
+use crate::world::{World, paused_clock};
 
 const TASK: &str = "VTID-01213";
 
@@ -144,4 +147,53 @@ async fn an_order_that_nobody_took_in_a_pause_is_offered_again_as_the_same_try()
     let again = last_order(&world).await;
     assert_ne!(again.id, first.id);
     assert_eq!((again.tries, again.task.unwrap().attempt), (1, 1));
+}
+
+/// More paused runs than deliveries that may be unanswered at a time: their deadlines are in nobody's way, and
+/// act again after a resume.
+#[tokio::test(start_paused = true)]
+async fn the_deadlines_of_paused_runs_keep_no_other_deadline_waiting() {
+    const UNANSWERED: u32 = 8;
+    let clock = paused_clock();
+    let installation = Installation { max_ack_pending: UNANSWERED, ..Installation::default() };
+    let broker = Arc::new(MemoryBroker::new(clock.clone(), &Declared::of(&installation)));
+    let mut world = World::on(broker, clock, Settings::default());
+    world.start();
+    world.beat().await;
+    let ids: Vec<String> = (0..UNANSWERED + 4).map(|number| format!("VTID-{number:05}")).collect();
+    for id in &ids {
+        world.register(id, "", Priority::Unspecified).await;
+        let told = world.until("it is on offer", |told| told.active.contains_key(id)).await;
+        taken(&world, &told.active[id]).await;
+        world.say(id, PauseRequested { task: id.clone(), ..pause() }).await;
+    }
+    let count = |told: &crate::world::Told, name: &str| told.names.iter().filter(|told| **told == name).count();
+    world.until("all are paused", |told| count(told, "TaskPaused") == ids.len()).await;
+    // Their leases, executions and acknowledgements are overdue by now, many times.
+    world.pass(2 * 3_600).await;
+    assert_eq!(count(&world.told().await, "WorkOrderExpired"), 0);
+    world.beat().await;
+    world.register(TASK, "", Priority::Unspecified).await;
+    let told = world.until("another one is on offer", |told| told.active.contains_key(TASK)).await;
+    let began = tokio::time::Instant::now();
+    taken(&world, &told.active[TASK]).await;
+    expires(&world, TASK).await;
+    assert!(began.elapsed() < Duration::from_secs(90), "after {:?}", began.elapsed());
+    world.say(&ids[3], ResumeRequested { task: ids[3].clone(), ..resume() }).await;
+    let began = tokio::time::Instant::now();
+    expires(&world, &ids[3]).await;
+    assert!(began.elapsed() < Duration::from_secs(120), "after {:?}", began.elapsed());
+}
+
+/// Waits until an order of a task is given up.
+async fn expires(world: &World, task: &str) {
+    let began = tokio::time::Instant::now();
+    let is_its_own = |event: &DispatcherEvent| {
+        matches!(event, DispatcherEvent::WorkOrderExpired(_))
+            && event.task_ref().is_some_and(|about| about.task == task)
+    };
+    while !world.decided().await.iter().any(is_its_own) {
+        assert!(began.elapsed() < Duration::from_secs(3_600), "no order of {task} expires");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
 }

@@ -128,7 +128,7 @@ fn outcomes() -> Vec<(Label, Input)> {
             let cancel = Input::Cancel { request, release: release.clone() };
             found.push((label(&format!("?cancel_of_{name}")), cancel));
             let request = PauseRequested { task: TASK.into(), run, ..Default::default() };
-            found.push((label(&format!("?pause_of_{name}")), Input::Pause { request, release }));
+            found.push((label(&format!("?pause_of_{name}")), Input::Pause { request, id: String::new(), release }));
         }
         for (name, spec) in [("open", Some(Box::new(spec.clone()))), ("waiting", None)] {
             for (answer, room) in [
@@ -151,7 +151,7 @@ fn outcomes() -> Vec<(Label, Input)> {
         }
         let task = Some(task_ref(run, 1));
         let timer = TimerFired { name: ADMIT.to_owned(), task, ..TimerFired::default() };
-        found.push((label("@admit"), Input::Timer(timer)));
+        found.push((label("@admit"), Input::Timer { timer, at: now(0) }));
     }
     found.push((Label::parse("?follow_up"), Input::FollowUp { task: TASK.into() }));
     found
@@ -363,6 +363,8 @@ fn of_operators(view: &View, label: &Label, owed: &[String]) -> Option<&'static 
 fn of_deadlines(view: &View, label: &Label, owed: &[String]) -> Option<&'static str> {
     match label.name.as_str() {
         "@unheard_of" => Some("unknown"),
+        // It is due again, until the resume.
+        name if view.is_paused && owed.iter().any(|owed| owed == name) => Some("waits"),
         "@redispatch" => {
             let waits = view.is_expired && view.is_active() && view.order == Some(label.order_id());
             (!waits).then_some("moot")

@@ -71,7 +71,7 @@ impl Cycle {
     }
 
     fn asked(&self, event: impl Into<OperatorEvent>) -> Input {
-        Input::Operator { event: event.into(), at: self.now }
+        Input::Operator { event: event.into(), id: String::new(), at: self.now }
     }
 
     fn order(&self) -> WorkOrder {
@@ -91,8 +91,8 @@ impl Cycle {
         let asked = self.asked(pause(0));
         assert!(self.when(position, &asked).is_nothing());
         let run = self.state.reference.run;
-        assert_eq!(self.effects(&asked)[0], Effect::AskPause(pause(run)));
-        let answer = Input::Pause { request: pause(run), release: Release::Open };
+        assert_eq!(self.effects(&asked)[0], Effect::AskPause { request: pause(run), id: String::new() });
+        let answer = Input::Pause { request: pause(run), id: String::new(), release: Release::Open };
         assert!(matches!(self.when(position, &answer).event(), DispatcherEvent::TaskPaused(_)));
     }
 
@@ -182,7 +182,7 @@ fn the_merge_is_the_point_of_no_return_for_cancel_and_pause() {
     assert_refused(&cycle.when(1, &late), "which is merged already as abc");
     let asked = cycle.asked(cancel(1));
     assert!(cycle.when(1, &asked).is_nothing(), "the refusal is recorded once");
-    let late = Input::Pause { request: pause(1), release: merged };
+    let late = Input::Pause { request: pause(1), id: String::new(), release: merged };
     assert_refused(&cycle.when(2, &late), "which is merged already as abc");
     assert!(!cycle.state.paused && cycle.state.is_active());
 }
@@ -229,7 +229,18 @@ fn a_paused_run_gets_no_order_and_none_of_its_deadlines_counts() {
     cycle.paused(1);
     let order = cycle.order();
     for name in ["acknowledge", "lease", "execution", "pr_grace", "redispatch"] {
-        assert_held(&cycle.when(9, &Input::Timer(timer(name, &order))));
+        let at = cycle.now;
+        let fired = Input::Timer { timer: TimerFired { round: 7, ..timer(name, &order) }, at };
+        cycle.later(10);
+        assert!(cycle.when(9, &fired).is_nothing(), "held, it would be in the way of others");
+        let owed = cycle.due(&fired);
+        let [Due::Deadline(again), Due::Effect(Effect::CloseOffer { .. })] = &owed[..] else {
+            panic!("{owed:?}")
+        };
+        let alarm = &again.alarm;
+        assert_eq!((again.name.as_str(), again.at), (name, at + Duration::from_secs(60)), "{again:?}");
+        assert_eq!((alarm.name.as_str(), alarm.about.as_str(), alarm.round), (name, order.id.as_str(), 8));
+        // Asked before the pause: it is asked again as the deadline that it was.
         assert_held(&cycle.when(9, &cycle.inquired(name, Report::default())));
     }
     let failure = Some(Failure::new(Code::CommandFailed, "it broke"));
@@ -241,7 +252,12 @@ fn a_paused_run_gets_no_order_and_none_of_its_deadlines_counts() {
     assert!(cycle.when(9, &Input::Overdue(noticed)).is_nothing(), "waiting for a person is not silence");
     // A deadline of an order that is not the last one is answered as ever.
     let other = WorkOrder { id: "other".into(), ..order };
-    assert!(cycle.when(9, &Input::Timer(timer("lease", &other))).is_nothing());
+    let foreign = fired("lease", &other, cycle.now);
+    assert!(cycle.when(9, &foreign).is_nothing());
+    assert!(cycle.effects(&foreign).contains(&Effect::Inquire(timer("lease", &other))));
+    // Of an order before the last one of the attempt: no pull request would be an order.
+    assert!(cycle.when(9, &fired("pr_grace", &other, cycle.now)).is_nothing());
+    assert_eq!(deadlines(&cycle.due(&fired("pr_grace", &other, cycle.now))), ["pr_grace"]);
     cycle.resumed(2);
     assert!(matches!(cycle.when(9, &failed).event(), DispatcherEvent::WorkOrderIssued(_)));
     assert_eq!(cycle.state.reference.attempt, 2);
@@ -253,7 +269,8 @@ fn an_expired_order_is_followed_up_at_the_resume() {
     let lost = cycle.inquired("lease", Report { acknowledged: true, ..Report::default() });
     assert!(matches!(cycle.when(9, &lost).event(), DispatcherEvent::WorkOrderExpired(_)));
     cycle.paused(1);
-    assert_eq!(cycle.due(&lost), []);
+    assert_eq!(cycle.effects(&lost), [Effect::CloseOffer { task: TASK.into() }]);
+    assert!(deadlines(&cycle.due(&lost)).is_empty());
     assert_held(&cycle.when(9, &Input::FollowUp { task: TASK.into() }));
     let resumed = cycle.resumed(2);
     assert_eq!(cycle.effects(&resumed), [Effect::FollowUp { task: TASK.into() }]);
@@ -335,21 +352,70 @@ fn pause_and_resume_twice_and_again() {
     let mut cycle = Cycle::scheduled();
     cycle.paused(1);
     let again = cycle.asked(pause(1));
-    let answer = Input::Pause { request: pause(1), release: Release::Open };
+    let answer = Input::Pause { request: pause(1), id: String::new(), release: Release::Open };
     for position in [1, 2] {
         assert!(cycle.when(position, &again).is_nothing(), "the same, and another one of a paused run");
-        assert_eq!(cycle.effects(&again), []);
+        assert_eq!(cycle.effects(&again), [Effect::CloseOffer { task: TASK.into() }]);
         assert!(cycle.when(position, &answer).is_nothing());
     }
     let resumed = cycle.resumed(3);
     assert!(cycle.when(3, &resumed).is_nothing(), "the same resume again");
     assert_refused(&cycle.when(4, &resumed), "is not paused");
     assert!(cycle.when(1, &again).is_nothing(), "the first pause comes again: it was met");
+    assert!(cycle.when(1, &answer).is_nothing(), "and so does the answer to its question");
     assert!(!cycle.state.paused);
     cycle.paused(5);
     assert!(cycle.when(3, &resumed).is_nothing(), "the first resume comes again: it was met");
     assert!(cycle.when(4, &resumed).is_nothing(), "the second was refused, and stays so");
     assert!(cycle.state.paused, "a pause of its own");
+}
+
+/// Published again after the broker has forgotten it, a request has another place in its log and the same id.
+#[test]
+fn a_pause_or_resume_that_is_published_again_changes_nothing() {
+    let mut cycle = Cycle::scheduled();
+    let named = |cycle: &Cycle, event: OperatorEvent, id: &str| {
+        Input::Operator { event, id: id.to_owned(), at: cycle.now }
+    };
+    let first = named(&cycle, pause(1).into(), "p-1");
+    let answer = Input::Pause { request: pause(1), id: "p-1".to_owned(), release: Release::Open };
+    assert_eq!(cycle.effects(&first), [Effect::AskPause { request: pause(1), id: "p-1".to_owned() }]);
+    let DispatcherEvent::TaskPaused(event) = cycle.when(1, &answer).event() else { panic!() };
+    assert_eq!(event.request, "p-1");
+    let resumed = named(&cycle, resume(1).into(), "r-1");
+    let DispatcherEvent::TaskResumed(event) = cycle.when(2, &resumed).event() else { panic!() };
+    assert_eq!(event.request, "r-1");
+    for input in [&first, &answer, &resumed] {
+        assert!(cycle.when(3, input).is_nothing(), "{input:?}");
+    }
+    let asks = |effects: Vec<Effect>| effects.iter().any(|effect| matches!(effect, Effect::AskPause { .. }));
+    assert!(!asks(cycle.effects(&first)) && !cycle.state.paused);
+    cycle.paused(4);
+    assert!(cycle.when(5, &resumed).is_nothing() && cycle.state.paused, "a pause of its own");
+    // Another request with an id of its own is met.
+    let other = named(&cycle, resume(1).into(), "r-2");
+    assert!(matches!(cycle.when(6, &other).event(), DispatcherEvent::TaskResumed(_)));
+}
+
+/// A paused run keeps no other waiting for its offer; what is offered again after the resume counts again.
+#[test]
+fn the_offer_of_a_paused_run_is_closed_and_opened_again() {
+    let close = Effect::CloseOffer { task: TASK.to_owned() };
+    let open = Effect::OpenOffer { task: TASK.to_owned() };
+    let mut cycle = Cycle::scheduled();
+    let asked = cycle.asked(pause(1));
+    assert!(!cycle.effects(&asked).contains(&close));
+    cycle.paused(1);
+    let answer = Input::Pause { request: pause(1), id: String::new(), release: Release::Open };
+    assert!(cycle.effects(&asked).contains(&close) && cycle.effects(&answer).contains(&close));
+    let resumed = cycle.resumed(2);
+    assert!(!cycle.effects(&answer).contains(&close), "delivered again after the resume");
+    assert!(!cycle.effects(&resumed).contains(&open), "not yet");
+    let unbegun = cycle.inquired("resume", Report::default());
+    let begun = cycle.inquired("resume", Report { acknowledged: true, ..Report::default() });
+    assert!(cycle.when(2, &begun).is_nothing() && !cycle.effects(&begun).contains(&open));
+    assert!(matches!(cycle.when(2, &unbegun).event(), DispatcherEvent::WorkOrderIssued(_)));
+    assert!(cycle.effects(&unbegun).contains(&open));
 }
 
 #[test]
@@ -397,4 +463,55 @@ fn s1_ops_3_a_retry_that_comes_again_opens_no_third_run() {
     cycle.record(&ended, None);
     assert!(cycle.when(1, &asked).is_nothing());
     assert_eq!(cycle.effects(&asked), [], "it was about run 1");
+}
+
+/// By the clock that wrote the request it was made after run 2 was scheduled: it would be about run 2.
+#[test]
+fn s1_ops_3_a_retry_that_comes_again_with_wrong_clocks_opens_no_third_run() {
+    let mut cycle = Cycle::scheduled();
+    let ended = |cycle: &mut Cycle| {
+        let event = TaskCancelled { task: Some(cycle.state.reference.clone()), ..Default::default() }.into();
+        cycle.record(&event, None);
+    };
+    ended(&mut cycle);
+    let at = cycle.now + Duration::from_secs(3_600);
+    let request = RetryRequested { task: TASK.into(), run: 0, actor: "ada".into(), ..Default::default() };
+    let asked = Input::Operator { event: request.into(), id: String::new(), at };
+    for opened in [2, 2] {
+        let Some(Effect::FindSpec(request)) = cycle.effects(&asked).into_iter().next() else { panic!() };
+        let found = Input::Retry { request, spec: Some(spec(1)) };
+        let Some(Effect::Admit { candidate, spec }) = cycle.effects(&found).into_iter().next() else { panic!() };
+        let answer = Input::Admitted { candidate: candidate.clone(), spec, room: Room::Now };
+        let decision = cycle.when(1, &answer);
+        if candidate.run == opened {
+            assert!(matches!(decision.event(), DispatcherEvent::TaskScheduled(_)));
+            ended(&mut cycle);
+        } else {
+            assert_eq!(candidate.run, 3);
+            assert!(decision.is_nothing());
+            assert!(cycle.due(&answer).contains(&Due::Effect(Effect::Free(candidate))), "its room is given back");
+        }
+    }
+    assert_eq!(cycle.state.reference.run, 2);
+}
+
+/// Held, the retries that wait for room would keep a cancel waiting.
+#[test]
+fn a_retry_that_finds_the_queue_full_is_refused_once() {
+    let mut cycle = Cycle::scheduled();
+    let event = TaskFailed { task: cycle.order().task, ..Default::default() }.into();
+    cycle.record(&event, None);
+    let request = RetryRequested { task: TASK.into(), run: 1, ..Default::default() };
+    let found = Input::Retry { request: request.clone(), spec: Some(spec(1)) };
+    let Some(Effect::Admit { candidate, spec }) = cycle.effects(&found).into_iter().next() else { panic!() };
+    let full = Input::Admitted { candidate, spec, room: Room::Full("storefront has 1 of 1".into()) };
+    let refused = cycle.when(1, &full);
+    assert_refused(&refused, "the queue is full");
+    let Decision::Refused(_, Some(DispatcherEvent::TransitionRefused(event))) = refused else { panic!() };
+    assert_eq!((event.asked_by.as_str(), event.status.as_str()), ("RetryRequested", "failed"));
+    let asked = cycle.asked(request);
+    for input in [&full, &found, &asked] {
+        assert!(cycle.when(1, input).is_nothing(), "{input:?}");
+    }
+    assert_refused(&cycle.when(2, &full), "try again later");
 }

@@ -25,7 +25,8 @@ fn waiting(decider: &Dispatcher) -> Scenario<'_, Dispatcher> {
 /// It is the run's turn.
 fn turn(run: u32) -> Input {
     let task = TaskRef { task: TASK.into(), run, ..Default::default() };
-    Input::Timer(TimerFired { name: ADMIT.into(), task: Some(task), ..Default::default() })
+    let timer = TimerFired { name: ADMIT.into(), task: Some(task), ..Default::default() };
+    Input::Timer { timer, at: Timestamp::default() }
 }
 
 fn effects(scenario: &Scenario<'_, Dispatcher>, input: &Input) -> Vec<Effect> {
@@ -125,7 +126,7 @@ fn a_paused_run_gives_its_turn_to_others_and_has_its_place_again_after() {
     let decider = dispatcher();
     let mut scenario = waiting(&decider);
     let request = PauseRequested { task: TASK.into(), run: 1, actor: "ada".into(), ..Default::default() };
-    let pause = Input::Pause { request, release: Release::Open };
+    let pause = Input::Pause { request, id: String::new(), release: Release::Open };
     assert!(matches!(scenario.when(&pause).event(), DispatcherEvent::TaskPaused(_)));
     for input in [pause, turn(1)] {
         assert!(scenario.when(&input).is_nothing());
