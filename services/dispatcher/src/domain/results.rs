@@ -11,8 +11,12 @@ use millrace_events::{Code, DeployerEvent, DispatcherEvent, ValidatorEvent, Work
 use super::state::{Status, Task};
 use super::{Limits, contradictions, order, timers};
 
-/// How often a pull request is checked again because its base moved or its checker was lost.
+/// How often a pull request is checked again because its checker was lost.
 const MAX_CHECK_ROUNDS: u32 = 10;
+/// In which round a base that moves still leads to the next one. Each move is a change of somebody else that went
+/// in before: of many tasks that share a base the last one loses to all others, and that is no failure of its
+/// own. Far above the number of tasks that do.
+const MAX_BASE_ROUNDS: u32 = 1_000;
 
 type Decision = Result<Option<DispatcherEvent>, Refusal>;
 
@@ -204,7 +208,7 @@ fn merge_failed(limits: &Limits, state: &Task, event: &MergeFailed, context: &Co
         && !event.base.is_empty()
         && checked_on != Some(event.base.as_str())
         && let Some(order) = state.order.as_ref().filter(|order| order.kind() == WorkOrderKind::Check)
-        && order::round_of(order) < MAX_CHECK_ROUNDS
+        && order::round_of(order) < MAX_BASE_ROUNDS
     {
         return issued(
             order::check_again(limits, order, &failure, Some(&event.base), context),
@@ -290,5 +294,45 @@ fn stage_of(kind: WorkOrderKind) -> &'static str {
     match kind {
         WorkOrderKind::Check => "checking",
         WorkOrderKind::Change | WorkOrderKind::Unspecified => "executing",
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+mod tests {
+    use millrace_decider::test::given;
+    use millrace_events::v1::{PullRequest, TaskScheduled, WorkOrder};
+    use millrace_runtime::settings::Settings;
+
+    use super::*;
+    use crate::domain::{Dispatcher, Input};
+
+    #[test]
+    fn a_task_does_not_fail_because_many_others_were_merged_before_it() {
+        let decider = Dispatcher { limits: crate::config::limits(&Settings::default()) };
+        let task = Some(TaskRef { task: "VTID-01213".to_owned(), run: 1, attempt: 1, ..TaskRef::default() });
+        let at = |base: u32| Some(PullRequest { number: 1, base: base.to_string(), ..Default::default() });
+        let order = WorkOrder {
+            id: "VTID-01213/1.1/check/1".to_owned(),
+            kind: WorkOrderKind::Check as i32,
+            task: task.clone(),
+            pull_request: at(0),
+            ..WorkOrder::default()
+        };
+        let scheduled = TaskScheduled { task: task.clone(), order: Some(order), ..Default::default() };
+        let mut scenario = given(&decider).event(scheduled.into());
+        for base in 0..100_u32 {
+            let failure = Some(Failure::new(Code::PrBaseMoved, "moved"));
+            let (task, to) = (task.clone(), (base + 1).to_string());
+            let moved = MergeFailed { task, pull_request: at(base), failure, base: to.clone() };
+            let DispatcherEvent::WorkOrderIssued(event) =
+                scenario.when(&Input::Deployer(moved.into())).event()
+            else {
+                panic!("at base {base}")
+            };
+            let order = event.order.unwrap();
+            assert_eq!((order.kind(), order.task.unwrap().attempt), (WorkOrderKind::Check, 1));
+            assert_eq!(order.pull_request.unwrap().base, to);
+        }
     }
 }
