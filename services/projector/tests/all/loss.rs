@@ -343,6 +343,25 @@ async fn the_projectors_own_log_is_written_back_before_anything_is_added_to_it()
     assert_eq!(found.diverged, [], "the first notice is the one that the ledger has");
 }
 
+/// An alarm that stands is not said again into a log that has forgotten it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_projectors_own_log_is_mended_at_the_first_look() {
+    let world = filled().await;
+    let watched = Watched::new(&world.broker);
+    let running = world.start_on(Arc::new(watched.clone()));
+    world.broker.delete_consumer(&Log::Worker.stream(0), Service::Dispatcher.durable());
+    eventually!(BOUND, said(&world).await == ["LogDiffers worker"]);
+    let own = Log::Projector.stream(0);
+    world.wait_for(&millrace_decider::Cause::new(&own, 1)).await;
+    let first = world.broker.get(&own, 1).await.unwrap();
+    watched.empties_own.store(true, SeqCst);
+    let expected = ["LogDiffers worker", "LedgerRegressed projector", "LogRecovered projector"];
+    eventually!(BOUND, said(&world).await == expected);
+    running.stop().await;
+    let again = world.broker.get(&own, 1).await.unwrap();
+    assert_eq!(again.unwrap().payload, first.unwrap().payload);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ledger_that_was_changed_is_said_and_nothing_is_written_from_it() {
     let world = filled().await;

@@ -22,6 +22,8 @@ pub(crate) struct Watched {
     pub(crate) away: Arc<AtomicUsize>,
     /// It is, from now to the end of the sweep.
     pub(crate) missing: Arc<AtomicBool>,
+    /// At the end of the sweep the projector's own log loses all that it holds.
+    pub(crate) empties_own: Arc<AtomicBool>,
     /// A sweep looks twice: before it judges the logs, and after that.
     inspections: Arc<AtomicUsize>,
     /// Messages that were read in this sweep, and in that with the most.
@@ -35,6 +37,7 @@ impl Watched {
             inner: inner.clone(),
             away: Arc::default(),
             missing: Arc::default(),
+            empties_own: Arc::default(),
             inspections: Arc::default(),
             read: Arc::default(),
             most_read: Arc::default(),
@@ -97,6 +100,9 @@ impl Broker for Watched {
     fn inspect(&self) -> Option<&dyn Inspect> {
         if self.inspections.fetch_add(1, SeqCst) % 2 == 1 {
             self.missing.store(false, SeqCst);
+            if self.empties_own.swap(false, SeqCst) {
+                self.inner.roll_back(&Log::Projector.stream(0), 0);
+            }
             self.most_read.fetch_max(self.read.swap(0, SeqCst), SeqCst);
         } else if self.away.fetch_update(SeqCst, SeqCst, |away| away.checked_sub(1)).is_ok() {
             self.missing.store(true, SeqCst);
