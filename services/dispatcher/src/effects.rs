@@ -67,7 +67,7 @@ impl DispatcherService {
         }
         report.lease_alive = lease::is_alive(self.leases.as_ref(), order).await?;
         report.workers_busy = self.leases.entries().await?.iter().any(|(held, _)| held != order);
-        if !report.acknowledged && !report.finished && self.admission.is_behind(key.as_str()) {
+        if !report.acknowledged && !report.finished && self.admission.is_behind(key.as_str()).await? {
             report.workers_busy = true;
         }
         Ok(report)

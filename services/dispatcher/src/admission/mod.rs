@@ -14,9 +14,13 @@
 mod alarms;
 mod choice;
 mod offers;
+mod places;
 mod queue;
 mod rounds;
 mod slots;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+mod tests;
 mod upkeep;
 
 use std::collections::BTreeMap;
@@ -29,15 +33,15 @@ use millrace_runtime::broker::{Broker, BrokerError};
 use millrace_runtime::clock::Clock;
 use millrace_runtime::kv::Kv;
 use millrace_runtime::log_reader::LogReader;
-use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use crate::domain::{Candidate, Room};
 use alarms::Alarms;
 use choice::Choice;
+use places::{Entry, Places};
 use queue::{Group, level, normal};
 use slots::Slots;
-use upkeep::Looked;
+use upkeep::{Looked, WORKERS};
 
 /// What admission goes by.
 #[derive(Debug, Clone)]
@@ -78,6 +82,7 @@ pub struct Admission {
     rules: Rules,
     world: World,
     logs: LogReader,
+    places: Places,
     slots: Slots,
     state: Mutex<State>,
     /// Room may have come.
@@ -92,23 +97,12 @@ struct State {
     worker_seen: Timestamp,
 }
 
-/// An entry of the bucket of those that wait; its key is the task.
-#[derive(Debug, Serialize, Deserialize)]
-struct Entry {
-    run: u32,
-    repository: String,
-    domain: String,
-    /// 1 (low) to 4 (urgent).
-    level: u8,
-    /// Since when, in microseconds since the epoch.
-    since: i64,
-}
-
 impl Admission {
     /// With these rules, in this world.
     pub fn new(rules: Rules, world: World) -> Self {
         let slots = Slots::new(world.slots.clone(), &rules.repositories, &rules.domains);
-        let choice = Choice::default();
+        let places = Places::new(world.queue.clone());
+        let choice = Choice::new(rules.domains.keys());
         let state = State {
             choice,
             alarms: Alarms::default(),
@@ -116,7 +110,7 @@ impl Admission {
             worker_seen: world.clock.now(),
         };
         let logs = LogReader::new(world.broker.clone(), rules.partitions);
-        Self { rules, world, logs, slots, state: Mutex::new(state), wake: Notify::new() }
+        Self { rules, world, logs, places, slots, state: Mutex::new(state), wake: Notify::new() }
     }
 
     /// Whether there is room for a run; where there is, it is taken.
@@ -133,11 +127,11 @@ impl Admission {
                 Ok(Room::Now)
             }
             Ok(Some(reason)) => {
-                self.lock().choice.offers.close(task);
+                self.lock().choice.offers.close(task, now);
                 Ok(Room::Wait(reason))
             }
             Err(error) => {
-                self.lock().choice.offers.close(task);
+                self.lock().choice.offers.close(task, now);
                 Err(error)
             }
         }
@@ -151,7 +145,7 @@ impl Admission {
         let task = candidate.task.as_str();
         if let Some(alarm) = alarms.standing() {
             let reason = stopped(alarm);
-            choice.offers.close(task);
+            choice.offers.close(task, now);
             return Some(reason);
         }
         if !candidate.chosen && !choice.offers.contains(task) {
@@ -181,54 +175,48 @@ impl Admission {
 
     /// Gives a run its place among those that wait.
     pub async fn enqueue(&self, candidate: &Candidate) -> Result<(), BrokerError> {
-        let task = candidate.task.as_str();
+        let (task, run) = (candidate.task.as_str(), candidate.run);
         let (level, since) = (level(candidate.priority), candidate.since.unwrap_or_default());
-        let known = {
-            let mut state = self.lock();
-            if state.choice.queue.run_of(task) == Some(candidate.run) {
-                return Ok(());
-            }
-            // Chosen, and not let in after all.
-            state.choice.granted.remove(task).is_some_and(|granted| granted.waiting.run == candidate.run)
-        };
-        if !known {
-            let entry = Entry {
-                run: candidate.run,
-                repository: candidate.repository.clone(),
-                domain: candidate.domain.clone(),
-                level,
-                since: since.as_micros(),
-            };
-            self.world.queue.put(task, &serde_json::to_vec(&entry).unwrap_or_default()).await?;
+        let (repository, domain) = (candidate.repository.clone(), candidate.domain.clone());
+        let entry = Entry { run, repository, domain, level, since: since.as_micros() };
+        if !self.places.take(task, &entry).await? {
+            return Ok(());
         }
+        let mut state = self.lock();
+        // Chosen, and not let in after all.
+        state.choice.granted.remove(task);
         let place = (candidate.repository.as_str(), candidate.domain.as_str());
-        self.lock().choice.queue.insert((task, candidate.run), place, level, since);
+        state.choice.queue.insert((task, run), place, level, since);
         self.wake.notify_one();
         Ok(())
     }
 
     /// A run is on offer: it waits no more.
     pub async fn dequeue(&self, task: &str, run: u32) -> Result<(), BrokerError> {
-        let known = {
-            let mut state = self.lock();
-            let choice = &mut state.choice;
-            let waits = choice.queue.run_of(task).is_some_and(|waits| waits <= run);
-            let queued = waits && choice.queue.remove(task).is_some();
-            let granted = choice.granted.get(task).is_some_and(|granted| granted.waiting.run <= run);
-            (granted && choice.granted.remove(task).is_some()) || queued
-        };
-        if known {
-            self.world.queue.delete(task).await?;
-        }
-        Ok(())
+        // First: the marker of a task that is chosen still says that another dispatcher put it on offer.
+        self.lock().choice.forget(task, run);
+        self.places.give_up(task, run).await
     }
 
     /// A run is over, or held: it waits no more and uses up nothing.
     pub async fn free(&self, candidate: &Candidate) -> Result<(), BrokerError> {
-        self.dequeue(&candidate.task, candidate.run).await?;
-        self.lock().choice.offers.close(&candidate.task);
-        self.slots.free((&candidate.task, candidate.run), &group_of(candidate)).await?;
+        let (task, run) = (candidate.task.as_str(), candidate.run);
+        // A place that is left over, of a run that is over, is given up when its turn comes.
+        let is_held = candidate.since.is_some();
+        if is_held || self.lock().choice.knows(task, run) {
+            self.places.give_up(task, run).await?;
+        }
+        {
+            let mut state = self.lock();
+            state.choice.forget(task, run);
+            state.choice.offers.close(task, self.world.clock.now());
+        }
+        self.slots.free((task, run), &group_of(candidate)).await?;
         self.wake.notify_one();
+        // Another dispatcher may have handled the resume meanwhile, and found the place that is gone now.
+        if is_held && self.waits_again(task, run).await? {
+            return self.enqueue(candidate).await;
+        }
         Ok(())
     }
 
@@ -236,14 +224,14 @@ impl Admission {
     pub fn acknowledged(&self, task: &str, at: Timestamp) {
         let mut state = self.lock();
         state.worker_seen = state.worker_seen.max(at);
-        if state.choice.offers.close(task) {
+        if state.choice.offers.close(task, self.world.clock.now()) {
             self.wake.notify_one();
         }
     }
 
     /// A run on offer is paused: nobody may take it, so it keeps no other run waiting.
     pub fn close_offer(&self, task: &str) {
-        if self.lock().choice.offers.close(task) {
+        if self.lock().choice.offers.close(task, self.world.clock.now()) {
             self.wake.notify_one();
         }
     }
@@ -255,15 +243,18 @@ impl Admission {
     }
 
     /// Whether nobody took an order because there is no worker, and others have been on offer for longer: one
-    /// at a time is tried then, so that a night without workers does not block every task.
-    pub fn is_behind(&self, task: &str) -> bool {
+    /// at a time is tried then, so that a night without workers does not block every task. What was the first
+    /// for part of its time only has not been tried: it has as many tries as any other.
+    pub async fn is_behind(&self, task: &str) -> Result<bool, BrokerError> {
+        // The last worker may have fallen silent after it was on offer.
+        self.look_for_workers().await?;
         let now = self.world.clock.now();
-        if !self.workers_absent(now) {
-            return false;
-        }
         let mut state = self.lock();
+        if now.since(state.worker_seen) < WORKERS {
+            return Ok(false);
+        }
         state.choice.offers.open(task, now);
-        state.choice.offers.is_behind(task)
+        Ok(state.choice.offers.is_behind(task, now - self.rules.acknowledge))
     }
 
     /// Takes note of what the projector says of a log. Whether it is that.

@@ -9,6 +9,8 @@ use millrace_decider::Timestamp;
 pub(crate) struct Offers {
     since: BTreeMap<String, Timestamp>,
     ages: BTreeSet<(Timestamp, String)>,
+    /// When the one before the oldest was closed.
+    first_since: Timestamp,
 }
 
 impl Offers {
@@ -21,11 +23,12 @@ impl Offers {
     }
 
     /// A worker has taken it, or its run is over. Whether it was open.
-    pub(crate) fn close(&mut self, task: &str) -> bool {
-        match self.since.remove(task) {
-            Some(since) => self.ages.remove(&(since, task.to_owned())),
-            None => false,
+    pub(crate) fn close(&mut self, task: &str, now: Timestamp) -> bool {
+        let Some(since) = self.since.remove(task) else { return false };
+        if self.is_first(task) {
+            self.first_since = now;
         }
+        self.ages.remove(&(since, task.to_owned()))
     }
 
     /// Whether it is open.
@@ -38,9 +41,14 @@ impl Offers {
         self.since.len()
     }
 
-    /// Whether others were put on offer before it.
-    pub(crate) fn is_behind(&self, task: &str) -> bool {
-        self.ages.first().is_some_and(|(_, first)| first != task)
+    /// Whether others were put on offer before it, or it is the first only since after `begun`.
+    pub(crate) fn is_behind(&self, task: &str, begun: Timestamp) -> bool {
+        let first = self.ages.first();
+        first.is_some_and(|(since, _)| !self.is_first(task) || self.first_since.max(*since) > begun)
+    }
+
+    fn is_first(&self, task: &str) -> bool {
+        self.ages.first().is_some_and(|(_, first)| first == task)
     }
 
     /// The next few after `place` that were opened before `before`; from the oldest on when there are none.
@@ -72,11 +80,15 @@ mod tests {
         offers.open("a", at(1));
         offers.open("b", at(2));
         offers.open("a", at(3));
-        assert_eq!((offers.len(), offers.is_behind("a"), offers.is_behind("b")), (2, false, true));
+        let behind = |offers: &Offers, begun| ["a", "b"].map(|task| offers.is_behind(task, at(begun)));
+        assert_eq!((offers.len(), behind(&offers, 1)), (2, [false, true]));
+        assert_eq!(behind(&offers, 0), [true, true], "nobody has been the first for so long");
         let old = offers.after(&(at(0), String::new()), at(2), 9);
         assert_eq!(old, [(at(1), "a".to_owned())]);
         assert_eq!(offers.after(&old[0], at(2), 9), old, "from the oldest on again");
-        assert!(offers.close("a") && !offers.close("a") && !offers.contains("a"));
-        assert!(!offers.is_behind("b"));
+        assert!(offers.close("a", at(5)) && !offers.close("a", at(9)) && !offers.contains("a"));
+        assert!(offers.is_behind("b", at(4)) && !offers.is_behind("b", at(5)), "the first since then");
+        offers.open("c", at(6));
+        assert!(offers.close("c", at(7)) && !offers.is_behind("b", at(5)), "that was not the first");
     }
 }

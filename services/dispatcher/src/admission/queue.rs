@@ -17,7 +17,8 @@ use std::time::Duration;
 use millrace_decider::Timestamp;
 use millrace_events::v1::Priority;
 
-/// Groups with a name of their own. Domains beyond share one group a repository.
+/// Groups with a name of their own. Domains beyond share one group a repository, unless they have a limit: it
+/// is looked up by the group.
 const MAX_GROUPS: usize = 1_024;
 /// What these are called.
 const OTHERS: &str = "…";
@@ -55,6 +56,8 @@ pub(crate) struct Group {
 pub(crate) struct Queue {
     tasks: BTreeMap<Arc<str>, Place>,
     groups: BTreeMap<Arc<Group>, Levels>,
+    /// The domains that have a limit, in their normal form.
+    limited: BTreeSet<String>,
     /// When each domain had its last turn, counted in turns.
     turns: BTreeMap<String, u64>,
     turn: u64,
@@ -87,6 +90,11 @@ pub(crate) fn level(priority: Priority) -> u8 {
 }
 
 impl Queue {
+    /// An empty one, with the domains that have a limit.
+    pub(crate) fn new<'a>(limited: impl Iterator<Item = &'a String>) -> Self {
+        Self { limited: limited.map(|domain| normal(domain)).collect(), ..Self::default() }
+    }
+
     /// Adds a run, or replaces the one of the same task.
     pub(crate) fn insert(
         &mut self,
@@ -179,7 +187,7 @@ impl Queue {
         if let Some((group, _)) = self.groups.get_key_value(&group) {
             return group.clone();
         }
-        if self.groups.len() < MAX_GROUPS {
+        if self.groups.len() < MAX_GROUPS || self.limited.contains(&group.domain) {
             return Arc::new(group);
         }
         let others = Group { domain: OTHERS.to_owned(), ..group };

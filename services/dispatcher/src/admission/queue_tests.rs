@@ -124,6 +124,20 @@ fn domains_without_end_share_a_group_and_turns_are_forgotten() {
     }
 }
 
+/// In the group of the others its limit would not be seen: it would be chosen, and refused, for ever.
+#[test]
+fn a_domain_with_a_limit_has_a_group_of_its_own_however_many_there_are() {
+    let mut queue = Queue::new([" Search ".to_owned()].iter());
+    for n in 0..MAX_GROUPS + 9 {
+        add(&mut queue, &format!("t{n}"), &format!("d{n}"), LOW, 1);
+    }
+    add(&mut queue, "limited", "SEARCH", URGENT, 0);
+    assert_eq!(queue.groups.len(), MAX_GROUPS + 2);
+    let room = |group: &Group| group.domain != "search";
+    assert_ne!(&*queue.take(at(1), AGING, room).unwrap().task, "limited");
+    assert_eq!(&*queue.take(at(1), AGING, |_| true).unwrap().task, "limited");
+}
+
 proptest! {
     /// S4-SP5: whoever else comes, in whatever domain and however urgent, a task that waits is let in.
     #[test]

@@ -48,7 +48,7 @@ impl Admission {
     }
 
     /// Lets in as many as there is room for.
-    async fn let_in(&self) {
+    pub(super) async fn let_in(&self) {
         loop {
             let chosen = self.choose_some().await;
             if chosen.is_empty() {
@@ -60,7 +60,7 @@ impl Admission {
             for (waiting, armed) in chosen.iter().zip(armed) {
                 if let Err(error) = armed {
                     tracing::warn!(task = %waiting.task, %error, "cannot let a run in; trying again");
-                    self.lock().choice.put_back(&waiting.task);
+                    self.put_back(&waiting.task);
                     failed = true;
                 }
             }
@@ -83,10 +83,10 @@ impl Admission {
                     chosen.push(waiting);
                 }
                 // Another dispatcher was faster; what is full is known now.
-                Ok(Some(_)) => self.lock().choice.put_back(&waiting.task),
+                Ok(Some(_)) => self.put_back(&waiting.task),
                 Err(error) => {
                     tracing::warn!(task = %waiting.task, %error, "cannot take a share of a limit");
-                    self.lock().choice.put_back(&waiting.task);
+                    self.put_back(&waiting.task);
                     break;
                 }
             }
@@ -124,10 +124,15 @@ impl Admission {
         // It may lack its share of another limit.
         let lacks = self.slots.take((task, run), &waiting.group, now).await.map(|full| full.is_some());
         if !matches!(lacks, Ok(false)) {
-            self.lock().choice.put_back(task);
+            self.put_back(task);
             return lacks.map(|_| ());
         }
-        self.arm(&waiting).await.inspect_err(|_| self.lock().choice.put_back(task))
+        self.arm(&waiting).await.inspect_err(|_| self.put_back(task))
+    }
+
+    fn put_back(&self, task: &str) {
+        let now = self.world.clock.now();
+        self.lock().choice.put_back(task, now);
     }
 
     /// Makes it the task's turn: a deadline that fires at once, in the dispatcher's own stream. It stands on
@@ -139,6 +144,7 @@ impl Admission {
         let newest = self.world.broker.last(&stream, &Log::Dispatcher.subject(&key, partitions)).await?;
         let Some(newest) = newest else {
             // A place in the queue without a task.
+            self.lock().choice.revoke(&waiting.task, self.world.clock.now());
             return self.dequeue(&waiting.task, waiting.run).await;
         };
         // Whole seconds are rounded up; what lies in the server's past fires at once, whatever our clock says.

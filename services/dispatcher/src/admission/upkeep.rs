@@ -12,10 +12,10 @@ use super::{Admission, Entry};
 
 /// Changes of the queue read at a time.
 const PAGE: usize = 256;
-/// What was chosen and is not on offer after this is chosen again.
+/// What was chosen and is not on offer after this is looked at, and chosen again.
 const GRANT: Duration = Duration::from_secs(30);
 /// How often signs of workers are looked for while there are some.
-const WORKERS: Duration = Duration::from_secs(3);
+pub(super) const WORKERS: Duration = Duration::from_secs(3);
 /// How often alarms are read: a dispatcher that is not told of one has it well within a minute.
 const ALARMS: Duration = Duration::from_secs(15);
 /// How often the holders of limits are asked about, and from which age on.
@@ -24,10 +24,11 @@ const HOLDERS: Duration = Duration::from_secs(30);
 const UNUSED: Duration = Duration::from_secs(10 * 60);
 /// Runs that are asked about in one go.
 const ASKED: usize = 32;
-/// Open offers that are asked about in one go, and from which age on: another dispatcher may have heard of
-/// the worker that took them.
+/// Open offers are asked about from this age on: another dispatcher may have heard of the worker that took them.
+const OFFER_AGE: Duration = Duration::from_secs(30);
+/// All of them are asked about within this, and so many at least at a time.
+const OFFERS: Duration = Duration::from_secs(30);
 const OFFERS_ASKED: usize = 4;
-const OFFER_AGE: Duration = Duration::from_secs(60);
 
 /// When what was looked at last, and how far.
 #[derive(Debug, Default)]
@@ -39,6 +40,8 @@ pub(super) struct Looked {
     holders: Timestamp,
     /// Where among the holders.
     holder: usize,
+    offers: Timestamp,
+    /// Where among the offers.
     offer: (Timestamp, String),
 }
 
@@ -58,12 +61,12 @@ impl Admission {
         let is_absent = self.workers_absent(now);
         let (waits, workers, alarms) = {
             let mut state = self.lock();
-            state.choice.put_back_older(now - GRANT);
             let waits = !state.choice.queue.is_empty();
             let workers = due(&mut state.looked.workers, now, WORKERS) || (waits && is_absent);
             (waits, workers, due(&mut state.looked.alarms, now, ALARMS))
         };
         note("follow the queue", self.follow_queue().await);
+        note("look at what was chosen", self.look_at_granted(now).await);
         if workers {
             note("look for workers", self.look_for_workers().await);
         }
@@ -80,7 +83,7 @@ impl Admission {
     async fn follow_queue(&self) -> Result<(), BrokerError> {
         loop {
             let after = self.lock().looked.queue;
-            let changes = self.world.queue.changes(after, PAGE).await?;
+            let changes = self.places.changes(after, PAGE).await?;
             let is_last = changes.len() < PAGE;
             let mut state = self.lock();
             for change in changes {
@@ -90,7 +93,9 @@ impl Admission {
                 match entry {
                     None => {
                         choice.queue.remove(&change.key);
-                        choice.granted.remove(&change.key);
+                        if choice.revoke(&change.key, self.world.clock.now()) {
+                            self.wake.notify_one();
+                        }
                     }
                     Some(Ok(entry)) => {
                         let task = change.key.as_str();
@@ -112,7 +117,29 @@ impl Admission {
         }
     }
 
-    async fn look_for_workers(&self) -> Result<(), BrokerError> {
+    /// What was chosen a while ago and is not on offer is chosen again, unless it waits no more.
+    async fn look_at_granted(&self, now: Timestamp) -> Result<(), BrokerError> {
+        let old = self.lock().choice.granted_before(now - GRANT, ASKED);
+        for waiting in old {
+            let (task, run) = (waiting.task.as_ref(), waiting.run);
+            let has_place = self.places.has(task).await?;
+            let is_over = has_place && self.standing(task, run).await?.is_over;
+            if is_over {
+                self.places.give_up(task, run).await?;
+            }
+            let mut state = self.lock();
+            if !state.choice.is_granted_before(task, now - GRANT) {
+                // Somebody was faster: it waits again, or has been chosen anew.
+            } else if is_over || !has_place {
+                state.choice.revoke(task, now);
+            } else {
+                state.choice.put_back(task, now);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn look_for_workers(&self) -> Result<(), BrokerError> {
         let prefix = format!("{}.", Service::Worker.name());
         let entries = self.world.heartbeats.entries().await?;
         if entries.iter().any(|(key, _)| key.starts_with(&prefix)) {
@@ -189,22 +216,35 @@ impl Admission {
         Ok(standing.is_over || (!standing.is_known && now.since(holder.since()) >= UNUSED))
     }
 
-    /// Closes offers that were taken, or are over, and of which nobody told this process.
+    /// Closes offers that were taken, or are over or paused, and of which nobody told this process.
     async fn ask_about_offers(&self, now: Timestamp) -> Result<(), BrokerError> {
         let old = {
-            let state = self.lock();
-            state.choice.offers.after(&state.looked.offer, now - OFFER_AGE, OFFERS_ASKED)
+            let mut state = self.lock();
+            let passed = now.since(std::mem::replace(&mut state.looked.offers, now)).min(OFFERS);
+            let share = state.choice.offers.len() as u128 * passed.as_millis() / OFFERS.as_millis();
+            let count = usize::try_from(share).unwrap_or(usize::MAX).max(OFFERS_ASKED);
+            state.choice.offers.after(&state.looked.offer, now - OFFER_AGE, count)
         };
-        for place in old {
-            let task = place.1.clone();
-            self.lock().looked.offer = place;
-            let standing = self.standing(&task, 0).await?;
-            if standing.is_over || standing.is_taken {
-                self.lock().choice.offers.close(&task);
-                self.wake.notify_one();
+        for some in old.chunks(ASKED) {
+            let asking = some.iter().map(|(_, task)| self.standing(task, 0));
+            let answers = futures::future::join_all(asking).await;
+            for (place, standing) in some.iter().zip(answers) {
+                let standing = standing?;
+                let mut state = self.lock();
+                state.looked.offer = place.clone();
+                let is_closed = standing.is_over || standing.is_taken || standing.is_paused;
+                if is_closed && state.choice.offers.close(&place.1, now) {
+                    self.wake.notify_one();
+                }
             }
         }
         Ok(())
+    }
+
+    /// Whether a run waits by its log, and nobody holds it: it was paused, and goes on.
+    pub(super) async fn waits_again(&self, task: &str, run: u32) -> Result<bool, BrokerError> {
+        let standing = self.standing(task, run).await?;
+        Ok(standing.is_pending && !standing.is_paused && !standing.is_over)
     }
 
     /// What the logs say about a run; 0: the last one.
@@ -217,6 +257,16 @@ impl Admission {
             let Some(of) = event.task_ref().map(|task| task.run).filter(|of| *of >= run) else { continue };
             last = last.max(of);
             standing.is_known = true;
+            match &event {
+                DispatcherEvent::TaskScheduled(event) => {
+                    standing.is_paused = false;
+                    standing.is_pending = event.order.is_none();
+                }
+                DispatcherEvent::WorkOrderIssued(_) => standing.is_pending = false,
+                DispatcherEvent::TaskPaused(_) => standing.is_paused = true,
+                DispatcherEvent::TaskResumed(_) => standing.is_paused = false,
+                _ => {}
+            }
             standing.is_over = matches!(
                 event,
                 DispatcherEvent::TaskCompleted(_)
@@ -243,6 +293,10 @@ struct Standing {
     is_known: bool,
     /// It has its terminal event.
     is_over: bool,
+    /// It was not put on offer at once, nor since.
+    is_pending: bool,
+    /// A person holds it.
+    is_paused: bool,
     /// A worker has taken an order of it.
     is_taken: bool,
 }

@@ -46,6 +46,30 @@ async fn s2_g10_offers_that_nobody_has_taken_yet_are_bounded() {
     assert_eq!(world.told().await.active.len(), 3, "one for one");
 }
 
+/// S2-G10: an offer that nobody may take, because its run is paused, keeps no other waiting; offered again, it
+/// counts again.
+#[tokio::test(start_paused = true)]
+async fn s2_g10_a_paused_offer_makes_room_until_the_resume() {
+    const PAUSED: &str = "VTID-00001";
+    let mut world = World::new(with(|settings| settings.dispatch.open_offers = 1));
+    world.beat().await;
+    world.start();
+    register(&world, 1..=1).await;
+    let told = world.until("it is on offer", |told| told.active.len() == 1).await;
+    let first = told.active[PAUSED].id.clone();
+    register(&world, 2..=2).await;
+    world.until("another waits", |told| told.pending.len() == 1).await;
+    world.say(PAUSED, PauseRequested { task: PAUSED.into(), run: 1, ..Default::default() }).await;
+    let told = world.until("it is let in", |told| told.active.len() == 2).await;
+    world.take(&told.active["VTID-00002"]).await;
+    world.say(PAUSED, ResumeRequested { task: PAUSED.into(), run: 1, ..Default::default() }).await;
+    world.until("it is offered again", |told| told.active[PAUSED].id != first).await;
+    world.pass(5).await;
+    register(&world, 3..=3).await;
+    let told = world.until("a third is scheduled", |told| scheduled(told) == 3).await;
+    assert!(told.pending["VTID-00003"].contains("1 runs are on offer"), "{:?}", told.pending);
+}
+
 /// S4-VER5: thousands at once. What waits is bounded, the rest stays in its log, everything is let in at last.
 #[tokio::test(start_paused = true)]
 async fn s4_ver5_a_flood_is_bounded_and_nothing_of_it_is_lost() {
@@ -101,10 +125,15 @@ async fn s2_g1_a_night_without_workers_blocks_few_tasks_and_a_worker_frees_the_r
     register(&world, 11..=20).await;
     let told = world.until("all are scheduled", |told| scheduled(told) == 20).await;
     assert!(told.pending.values().all(|reason| reason == "no worker is running"), "{:?}", told.pending);
-    world.pass(60).await;
+    // Each has its three tries of 30 s, with a pause after the first and the second, once it is the first.
+    let mut blocked = vec![tokio::time::Instant::now() - Duration::from_secs(60)];
+    while blocked.len() < 6 {
+        world.until("the next one is blocked", |told| told.ended.len() == blocked.len()).await;
+        blocked.push(tokio::time::Instant::now());
+    }
+    let gaps: Vec<u64> = blocked.windows(2).map(|pair| (pair[1] - pair[0]).as_secs()).collect();
+    assert!(gaps.iter().all(|gap| (90..150).contains(gap)), "one after the other: {gaps:?}");
     let told = world.told().await;
-    let blocked = told.ended.len();
-    assert!((1..=4).contains(&blocked), "one at a time, and not all at once: {blocked}");
     assert!(told.ended.values().all(|event| matches!(event, DispatcherEvent::TaskBlocked(_))));
     assert!(told.ended.contains_key("VTID-00001"), "the oldest first");
     world.beat().await;
