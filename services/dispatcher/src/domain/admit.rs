@@ -3,8 +3,8 @@
 //! state and input, so that a crash between question, answer and record leaves nothing undone.
 
 use millrace_decider::{Context, Due, Refusal, Timestamp};
-use millrace_events::{DispatcherEvent, Log};
 use millrace_events::v1::{Priority, SpecRegistered, TaskScheduled, TimerFired, WorkOrder};
+use millrace_events::{DispatcherEvent, Log};
 
 use super::results::issued;
 use super::state::{Status, Task};

@@ -8,7 +8,8 @@ use millrace_events::{DeployerEvent, OperatorEvent, WorkerEvent};
 
 use super::state::{Status, Task};
 use super::timers::{
-    ACKNOWLEDGE, EXECUTION, LEASE, PR_GRACE, REDISPATCH, RESUME, WHILE_PAUSED, asks, graced_until, waits_for_redispatch,
+    ACKNOWLEDGE, EXECUTION, LEASE, PR_GRACE, REDISPATCH, RESUME, WHILE_PAUSED, asks, graced_until,
+    waits_for_redispatch,
 };
 use super::{Effect, Input, Limits, admit, contradictions, operator, timers};
 

@@ -167,7 +167,8 @@ async fn the_deadlines_of_paused_runs_keep_no_other_deadline_waiting() {
         taken(&world, &told.active[id]).await;
         world.say(id, PauseRequested { task: id.clone(), ..pause() }).await;
     }
-    let count = |told: &crate::world::Told, name: &str| told.names.iter().filter(|told| **told == name).count();
+    let count =
+        |told: &crate::world::Told, name: &str| told.names.iter().filter(|told| **told == name).count();
     world.until("all are paused", |told| count(told, "TaskPaused") == ids.len()).await;
     // Their leases, executions and acknowledgements are overdue by now, many times.
     world.pass(2 * 3_600).await;

@@ -374,8 +374,10 @@ fn pause_and_resume_twice_and_again() {
 #[test]
 fn a_pause_or_resume_that_is_published_again_changes_nothing() {
     let mut cycle = Cycle::scheduled();
-    let named = |cycle: &Cycle, event: OperatorEvent, id: &str| {
-        Input::Operator { event, id: id.to_owned(), at: cycle.now }
+    let named = |cycle: &Cycle, event: OperatorEvent, id: &str| Input::Operator {
+        event,
+        id: id.to_owned(),
+        at: cycle.now,
     };
     let first = named(&cycle, pause(1).into(), "p-1");
     let answer = Input::Pause { request: pause(1), id: "p-1".to_owned(), release: Release::Open };
@@ -480,7 +482,9 @@ fn s1_ops_3_a_retry_that_comes_again_with_wrong_clocks_opens_no_third_run() {
     for opened in [2, 2] {
         let Some(Effect::FindSpec(request)) = cycle.effects(&asked).into_iter().next() else { panic!() };
         let found = Input::Retry { request, spec: Some(spec(1)) };
-        let Some(Effect::Admit { candidate, spec }) = cycle.effects(&found).into_iter().next() else { panic!() };
+        let Some(Effect::Admit { candidate, spec }) = cycle.effects(&found).into_iter().next() else {
+            panic!()
+        };
         let answer = Input::Admitted { candidate: candidate.clone(), spec, room: Room::Now };
         let decision = cycle.when(1, &answer);
         if candidate.run == opened {
@@ -489,7 +493,10 @@ fn s1_ops_3_a_retry_that_comes_again_with_wrong_clocks_opens_no_third_run() {
         } else {
             assert_eq!(candidate.run, 3);
             assert!(decision.is_nothing());
-            assert!(cycle.due(&answer).contains(&Due::Effect(Effect::Free(candidate))), "its room is given back");
+            assert!(
+                cycle.due(&answer).contains(&Due::Effect(Effect::Free(candidate))),
+                "its room is given back"
+            );
         }
     }
     assert_eq!(cycle.state.reference.run, 2);
