@@ -147,7 +147,10 @@ impl<H: Hosted> Host<H> {
             let event = match decider.decide(&cached.state, input, &context) {
                 Ok(event) => event,
                 Err(Refusal::TooEarly(reason)) => {
-                    *guard = Some(cached);
+                    // Another replica may write what this one waits for: the next look begins with the log.
+                    if !self.options.shared_log {
+                        *guard = Some(cached);
+                    }
                     tracing::debug!(%key, reason, "held");
                     return Ok(Step::Hold);
                 }

@@ -489,6 +489,45 @@ async fn a_stop_in_order_finishes_what_is_in_flight(world: &World) {
     assert_eq!(world.log(Log::Validator).await.len(), 1);
 }
 
+/// What one replica waits for, another may write: a held input is not asked of a state of long ago.
+#[tokio::test(start_paused = true)]
+async fn what_is_held_sees_what_another_replica_wrote_meanwhile() {
+    let clock = TokioClock(tokio::time::Instant::now(), BEGIN);
+    let broker = MemoryBroker::new(Arc::new(clock), &Declared::of(&installation()));
+    let world = World::in_memory().behind(Arc::new(broker.clone()));
+    world.phase.store(IS_EARLY, Ordering::SeqCst);
+    world.opened("VTID-0001", FOLLOWS_THE_PHASE).await;
+    let owed = || {
+        let all = broker.consumers();
+        all.iter()
+            .filter(|one| one.stream == Log::Deployer.stream(0) && one.durable == "validator")
+            .map(|one| one.unanswered + one.undelivered)
+            .sum::<usize>()
+    };
+    let stop = CancellationToken::new();
+    let watch = async {
+        // Held more than once, so that its state is known.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(owed(), 1);
+        let key = Key::new("VTID-0001").unwrap();
+        let task = TaskRef { task: key.to_string(), run: 1, attempt: 1, ..Default::default() };
+        let event: Event = ValidationPassed { task: Some(task), ..Default::default() }.into();
+        let envelope = Envelope::new("verdict", "/millrace/validator", key.clone(), BEGIN, &event);
+        let append =
+            Append::new(Log::Validator.stream(0), Log::Validator.subject(&key, 1), envelope.encode());
+        let _ = broker.append(&append.content_type(CONTENT_TYPE_PROTOBUF).expecting(0)).await.unwrap();
+        let told = async {
+            while owed() > 0 {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(BOUND, told).await.expect("it is still held");
+        stop.cancel();
+    };
+    let (ended, ()) = tokio::join!(world.host(&stop).run(), watch);
+    ended.unwrap();
+}
+
 /// The server counts a deadline. For a process whose clock is behind the server's, it would have passed there
 /// already, and one that arms itself again would do so without end.
 #[tokio::test(start_paused = true)]
