@@ -217,7 +217,7 @@ async fn a_spec_gate_failure_and_a_retry_open_run_two(kind: &Kind) {
     assert_eq!((task.status, task.run, task.executed_at), (Status::Failed, 3, None));
 }
 
-/// S2-G10: a run that waits is pending, says for what, and becomes active with its order; or it ends as it is.
+/// A run that waits is pending, says for what, and becomes active with its order; or it ends as it is.
 async fn a_run_without_room_is_pending(kind: &Kind) {
     let mut logs = Logs::default();
     let waits = |task: &str, run: u32| v1::TaskScheduled {

@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn s2_g10_a_task_without_room_says_what_it_waits_for() {
+    fn a_task_without_room_says_what_it_waits_for() {
         let reason = "repository shop has 1 of 1 runs under way";
         let waits = Task { reason: reason.to_owned(), ..task(TaskStatus::Pending, None) };
         let scheduled = events::TaskScheduled { waits_for: reason.to_owned(), ..Default::default() };

@@ -1,5 +1,5 @@
 //! Who is let in, and when: the limits that are about more than one task. Issue 3, "Leases and fencing" and
-//! "Back-pressure"; S4-SP5, S4-VER5, S2-G10.
+//! "Back-pressure"; S4-SP5.
 //!
 //! A run is let in when there is room: under the limits of its repository and domain ([`slots`], strict), under
 //! the number of open offers ([`offers`], for this process), with a worker alive, and with no log under an

@@ -7,7 +7,7 @@
 //!   has its turn after those that wait already. Then the oldest.
 //!
 //! All that waits is held in groups of one repository and domain, so that a choice looks at the heads of the
-//! groups and not at every task. S4-SP5, S2-G10.
+//! groups and not at every task. S4-SP5.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};

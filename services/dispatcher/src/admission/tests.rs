@@ -227,7 +227,7 @@ async fn markers_of_the_queue_are_forgotten() {
 
 /// One dispatcher chooses a run, and the other is told that it is its turn.
 #[tokio::test]
-async fn s2_g10_a_run_that_another_put_on_offer_is_no_offer_of_the_one_that_chose_it() {
+async fn a_run_that_another_put_on_offer_is_no_offer_of_the_one_that_chose_it() {
     let site = Site::new();
     let (one, other) = (site.dispatcher().await, site.dispatcher().await);
     site.is_pending(1).await;
@@ -266,10 +266,10 @@ async fn what_is_chosen_in_vain_is_given_up_where_it_waits_no_more() {
     }
 }
 
-/// S2-G10: offers of which others heard that they were taken, or paused, are closed in two minutes, however
+/// Offers of which others heard that they were taken, or paused, are closed in two minutes, however
 /// many there are.
 #[tokio::test]
-async fn s2_g10_offers_that_others_know_of_are_closed_soon() {
+async fn offers_that_others_know_of_are_closed_soon() {
     const COUNT: usize = 600;
     let site = Site::new();
     let one = site.dispatcher().await;

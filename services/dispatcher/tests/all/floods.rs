@@ -29,9 +29,9 @@ fn scheduled(told: &Told) -> usize {
     told.active.len() + told.pending.len() + told.ended.len()
 }
 
-/// S2-G10: no more is on offer than the soft limit, and every order that is taken makes room for one.
+/// No more is on offer than the soft limit, and every order that is taken makes room for one.
 #[tokio::test(start_paused = true)]
-async fn s2_g10_offers_that_nobody_has_taken_yet_are_bounded() {
+async fn offers_that_nobody_has_taken_yet_are_bounded() {
     let mut world = World::new(with(|settings| settings.dispatch.open_offers = 2));
     world.beat().await;
     world.start();
@@ -46,10 +46,10 @@ async fn s2_g10_offers_that_nobody_has_taken_yet_are_bounded() {
     assert_eq!(world.told().await.active.len(), 3, "one for one");
 }
 
-/// S2-G10: an offer that nobody may take, because its run is paused, keeps no other waiting; offered again, it
+/// An offer that nobody may take, because its run is paused, keeps no other waiting; offered again, it
 /// counts again.
 #[tokio::test(start_paused = true)]
-async fn s2_g10_a_paused_offer_makes_room_until_the_resume() {
+async fn a_paused_offer_makes_room_until_the_resume() {
     const PAUSED: &str = "VTID-00001";
     let mut world = World::new(with(|settings| settings.dispatch.open_offers = 1));
     world.beat().await;
@@ -70,9 +70,9 @@ async fn s2_g10_a_paused_offer_makes_room_until_the_resume() {
     assert!(told.pending["VTID-00003"].contains("1 runs are on offer"), "{:?}", told.pending);
 }
 
-/// S4-VER5: thousands at once. What waits is bounded, the rest stays in its log, everything is let in at last.
+/// Thousands at once. What waits is bounded, the rest stays in its log, everything is let in at last.
 #[tokio::test(start_paused = true)]
-async fn s4_ver5_a_flood_is_bounded_and_nothing_of_it_is_lost() {
+async fn a_flood_is_bounded_and_nothing_of_it_is_lost() {
     const COUNT: u32 = 1_000;
     const WAITING: usize = 200;
     let mut world = World::new(with(|settings| {

@@ -42,7 +42,7 @@ async fn release_all(world: &World, count: usize) -> Vec<String> {
     }
 }
 
-/// S4-SP5, S2-G10: with a limit of one, one is let in after the other, and those that wait say for what.
+/// S4-SP5: with a limit of one, one is let in after the other, and those that wait say for what.
 #[tokio::test(start_paused = true)]
 async fn s4_sp5_a_limit_of_one_lets_in_one_after_the_other() {
     let mut world = World::new(limited(1, None));
@@ -103,7 +103,7 @@ async fn s4_sp5_priority_fairness_and_age_decide_who_comes_next() {
 
 /// The same limit by domain, whatever its case; who is not concerned goes past.
 #[tokio::test(start_paused = true)]
-async fn s2_g10_a_domain_has_a_limit_of_its_own() {
+async fn a_domain_has_a_limit_of_its_own() {
     let mut world = World::new(limited(3, Some(("Check out", 1))));
     world.start();
     for (task, domain) in [

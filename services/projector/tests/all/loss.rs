@@ -1,5 +1,5 @@
 //! Loss is noticed: streams that are behind the ledger or are not what it remembers, a server that is not as
-//! declared; and the way back (S4-FUND-01, S4-SP1, I5).
+//! declared; and the way back (S4-FUND-01, I5).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
@@ -114,7 +114,7 @@ async fn a_reseed_that_was_cut_short_goes_on_and_nobody_else_may_write_meanwhile
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn s4_sp1_a_stream_that_grew_again_with_other_events_is_noticed_while_it_runs() {
+async fn a_stream_that_grew_again_with_other_events_is_noticed_while_it_runs() {
     let world = World::new().await;
     let running = world.start();
     fill(&world, 1..=6).await;

@@ -8,7 +8,7 @@ use millrace_rpc::v1::TaskStatus;
 
 const BOUND: Duration = Duration::from_secs(90);
 
-/// S4-SP5, S2-G10: a repository with a limit of one has one task under way at a time; those that wait say for
+/// S4-SP5: a repository with a limit of one has one task under way at a time; those that wait say for
 /// what, and an urgent one overtakes them.
 #[tokio::test(flavor = "multi_thread")]
 async fn s4_sp5_a_repository_limit_holds_and_the_urgent_overtake() {

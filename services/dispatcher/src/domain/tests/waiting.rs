@@ -45,7 +45,7 @@ fn asked(event: impl Into<OperatorEvent>, scenario: &Scenario<'_, Dispatcher>) -
 }
 
 #[test]
-fn s2_g10_without_room_a_run_is_pending_and_has_its_place_in_the_queue() {
+fn without_room_a_run_is_pending_and_has_its_place_in_the_queue() {
     let decider = dispatcher();
     let mut scenario = waiting(&decider);
     assert_eq!((scenario.state().status_name(), scenario.state().order.as_ref()), ("pending", None));
@@ -65,7 +65,7 @@ fn s2_g10_without_room_a_run_is_pending_and_has_its_place_in_the_queue() {
 }
 
 #[test]
-fn s2_g10_its_turn_puts_it_on_offer_with_the_time_to_acknowledge_that_it_has_then() {
+fn its_turn_puts_it_on_offer_with_the_time_to_acknowledge_that_it_has_then() {
     let decider = dispatcher();
     let mut scenario = waiting(&decider).after(Duration::from_secs(3_600));
     assert!(scenario.when(&turn(1)).is_nothing());
