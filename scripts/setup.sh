@@ -39,6 +39,8 @@ install_packages() {
   if ! have python3 || ! [ -x /usr/bin/python3 ]; then missing+=(python3 python3-venv)
   elif ! python3 -c 'import ensurepip, venv' 2>/dev/null; then missing+=(python3-venv); fi
   if [ "$profile" = test ] && ! postgres_found; then missing+=(postgresql); fi
+  # For the patches that show what the simulator finds.
+  if [ "$profile" = test ] && ! have patch; then missing+=(patch); fi
   # For `make chaos`, which makes disks of its own and can do so only as root.
   if [ "$profile" = test ] && [ "$(id -u)" = 0 ] && ! have mkfs.ext4; then missing+=(e2fsprogs); fi
   [ ${#missing[@]} -gt 0 ] || return 0

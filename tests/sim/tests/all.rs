@@ -3,4 +3,5 @@
 
 mod all {
     mod seeds;
+    mod teeth;
 }
