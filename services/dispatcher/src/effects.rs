@@ -156,7 +156,12 @@ impl Hosted for DispatcherService {
                 Event::Worker(event) => Input::Worker { event, at },
                 Event::Validator(event) => Input::Validator(event),
                 Event::Deployer(event) => Input::Deployer(event),
-                Event::Operator(event) => Input::Operator { event, id: received.id.clone(), at },
+                Event::Operator(event) => Input::Operator {
+                    event,
+                    id: received.id.clone(),
+                    position: received.position.clone(),
+                    at,
+                },
                 Event::Projector(ProjectorEvent::OverdueNoticed(event)) => Input::Overdue(event),
                 _ => return None,
             },

@@ -176,7 +176,12 @@ mod tests {
         let mut scenario = scheduled(&decider, 1);
         let retry = RetryRequested { task: "VTID-01213".to_owned(), run: 1, ..RetryRequested::default() };
         let at = scenario.now();
-        let mistake = Input::Operator { event: OperatorEvent::RetryRequested(retry), id: String::new(), at };
+        let mistake = Input::Operator {
+            event: OperatorEvent::RetryRequested(retry),
+            id: String::new(),
+            position: millrace_decider::Cause::new("", 0),
+            at,
+        };
         let expired =
             WorkOrderExpired { task: task(1, 1), order: ORDER.to_owned(), ..WorkOrderExpired::default() };
         for _ in 0..3 {

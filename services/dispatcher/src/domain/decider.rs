@@ -88,7 +88,7 @@ impl Dispatcher {
             Input::Worker { event, .. } => results::worker(limits, state, event, context),
             Input::Validator(event) => results::validator(limits, state, event, context),
             Input::Deployer(event) => results::deployer(limits, state, event, context),
-            Input::Operator { event, id, at } => operator::asked(state, (event, id), *at, context),
+            Input::Operator { event, id, at, .. } => operator::asked(state, (event, id), *at, context),
             Input::Overdue(noticed) => Ok(timers::overdue(state, noticed)),
             // Waiting for a person counts for no deadline. It is due again: held, the deadlines of paused runs
             // would be in the way of all others.

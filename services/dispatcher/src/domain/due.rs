@@ -99,7 +99,9 @@ fn for_input(limits: &Limits, state: &Task, input: &Input) -> Vec<Owed> {
             }
         }
         Input::Worker { event, at } => for_worker(limits, state, event, *at),
-        Input::Operator { event, id, at } => for_person(state, event, id, *at),
+        // What was refused stays refused, whatever the task has come to since.
+        Input::Operator { position, .. } if state.refused.contains(position) => Vec::new(),
+        Input::Operator { event, id, at, .. } => for_person(state, event, id, *at),
         Input::Deployer(DeployerEvent::StageStopped(event)) => for_stop(state, event),
         // A crash between the end and the revocation leaves the revocation owed.
         Input::Overdue(_) if state.status == Some(Status::Blocked) => revoke(state.order.as_ref()),

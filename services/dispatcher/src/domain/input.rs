@@ -1,6 +1,6 @@
 //! What can happen to a task.
 
-use millrace_decider::Timestamp;
+use millrace_decider::{Cause, Timestamp};
 use millrace_events::v1::{self, TaskRef, TimerFired, WorkOrderKind};
 use millrace_events::{DeployerEvent, OperatorEvent, ValidatorEvent, WorkerEvent};
 
@@ -39,6 +39,8 @@ pub enum Input {
         event: OperatorEvent,
         /// The id of the event: the same where it was published twice.
         id: String,
+        /// Where it stands.
+        position: Cause,
         /// When.
         at: Timestamp,
     },

@@ -89,7 +89,12 @@ fn failed(scenario: &Scenario<'_, Dispatcher>, code: Code) -> Input {
 }
 
 fn asked_by(scenario: &Scenario<'_, Dispatcher>, event: impl Into<OperatorEvent>) -> Input {
-    Input::Operator { event: event.into(), id: String::new(), at: scenario.now() }
+    Input::Operator {
+        event: event.into(),
+        id: String::new(),
+        position: millrace_decider::Cause::new("", 0),
+        at: scenario.now(),
+    }
 }
 
 fn timer(name: &str, order: &WorkOrder) -> TimerFired {
@@ -595,7 +600,12 @@ fn refusals_are_recorded_once_per_input() {
         cause: millrace_decider::Cause::new("INPUT", 7),
     };
     let event = PauseRequested { task: TASK.into(), ..Default::default() }.into();
-    let input = Input::Operator { event, id: String::new(), at: context.now };
+    let input = Input::Operator {
+        event,
+        id: String::new(),
+        position: millrace_decider::Cause::new("", 0),
+        at: context.now,
+    };
     let mut state = Task::default();
     use millrace_decider::Decider as _;
     let Err(refusal) = decider.decide(&state, &input, &context) else { panic!() };

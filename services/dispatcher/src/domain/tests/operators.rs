@@ -71,7 +71,7 @@ impl Cycle {
     }
 
     fn asked(&self, event: impl Into<OperatorEvent>) -> Input {
-        Input::Operator { event: event.into(), id: String::new(), at: self.now }
+        Input::Operator { event: event.into(), id: String::new(), position: Cause::new("", 0), at: self.now }
     }
 
     fn order(&self) -> WorkOrder {
@@ -370,6 +370,31 @@ fn pause_and_resume_twice_and_again() {
     assert!(cycle.state.paused, "a pause of its own");
 }
 
+/// A cancel that came before its task was refused, and the refusal's acknowledgement was lost: it comes again
+/// when there is a run, and is not about that one.
+#[test]
+fn what_was_refused_stays_refused_when_it_comes_again() {
+    let mut cycle = Cycle::scheduled();
+    cycle.state = Task::default();
+    let early = Input::Operator {
+        event: cancel(0).into(),
+        id: "c-1".to_owned(),
+        position: Cause::new(Log::Operator.stream(0), 1),
+        at: cycle.now,
+    };
+    assert!(matches!(cycle.when(1, &early), Decision::Refused(..)));
+    cycle.opened(1);
+    assert!(cycle.when(1, &early).is_nothing());
+    assert!(cycle.effects(&early).is_empty(), "{:?}", cycle.effects(&early));
+    let later = Input::Operator {
+        event: cancel(0).into(),
+        id: "c-2".to_owned(),
+        position: Cause::new(Log::Operator.stream(0), 2),
+        at: cycle.now,
+    };
+    assert!(!cycle.effects(&later).is_empty(), "another cancel counts");
+}
+
 /// Published again after the broker has forgotten it, a request has another place in its log and the same id.
 #[test]
 fn a_pause_or_resume_that_is_published_again_changes_nothing() {
@@ -377,6 +402,7 @@ fn a_pause_or_resume_that_is_published_again_changes_nothing() {
     let named = |cycle: &Cycle, event: OperatorEvent, id: &str| Input::Operator {
         event,
         id: id.to_owned(),
+        position: Cause::new("", 0),
         at: cycle.now,
     };
     let first = named(&cycle, pause(1).into(), "p-1");
@@ -478,7 +504,7 @@ fn s1_ops_3_a_retry_that_comes_again_with_wrong_clocks_opens_no_third_run() {
     ended(&mut cycle);
     let at = cycle.now + Duration::from_secs(3_600);
     let request = RetryRequested { task: TASK.into(), run: 0, actor: "ada".into(), ..Default::default() };
-    let asked = Input::Operator { event: request.into(), id: String::new(), at };
+    let asked = Input::Operator { event: request.into(), id: String::new(), position: Cause::new("", 0), at };
     for opened in [2, 2] {
         let Some(Effect::FindSpec(request)) = cycle.effects(&asked).into_iter().next() else { panic!() };
         let found = Input::Retry { request, spec: Some(spec(1)) };
