@@ -8,6 +8,19 @@ use super::{describe, short};
 
 /// Lines of a command's output that are shown.
 const MAX_TAIL_LINES: usize = 20;
+/// Stages in which a worker may be at work.
+const AT_WORK: [&str; 3] = ["acknowledged", "executing", "checking"];
+/// After these a worker has the work no longer, or not yet.
+const NOT_HELD: [&str; 6] = [
+    "WorkOrderIssued",
+    "WorkOrderExpired",
+    "ExecutionCompleted",
+    "ExecutionFailed",
+    "ExecutionSuspended",
+    "ChecksCompleted",
+];
+/// How the dispatcher's reason begins while a log is under an alarm; docs/operations.md lists the reasons.
+const DISPATCH_STOPPED: &str = "dispatch is stopped: ";
 
 /// The answer to "why?": four short parts and the next command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -163,16 +176,37 @@ fn stands(task: &Task, run: &[&HistoryEvent]) -> Vec<String> {
     } else if !task.release_commit.is_empty() {
         lines.push(format!("{} is live at {}.", short(&task.release_commit), task.release_url));
     }
-    if task.status() == TaskStatus::Active && !task.worker.is_empty() && task.merge_commit.is_empty() {
+    if is_held(task, run) {
         lines.push(format!("{} holds the work.", task.worker));
     }
-    if task.status() == TaskStatus::Pending && !task.reason.is_empty() {
-        lines.push(format!("When it was scheduled, {}.", task.reason));
+    if let Some(reason) = waits_for(task) {
+        lines.push(format!("What it waited for when it was scheduled: {reason}."));
     }
     if lines.is_empty() {
         lines.push("Nothing has been changed yet.".to_owned());
     }
     lines
+}
+
+/// Whether a worker has taken the last work order and nothing says that it is done with it.
+fn is_held(task: &Task, run: &[&HistoryEvent]) -> bool {
+    let taken_or_not = |event: &&&HistoryEvent| {
+        event.name == "WorkOrderAcknowledged" || NOT_HELD.contains(&event.name.as_str())
+    };
+    let is_taken =
+        run.iter().rev().find(taken_or_not).is_some_and(|event| event.name == "WorkOrderAcknowledged");
+    let may_be = task.status() == TaskStatus::Active && AT_WORK.contains(&task.stage.as_str());
+    may_be && is_taken && !task.worker.is_empty()
+}
+
+/// Why a run is not let in yet; what a person has stopped has a reason of another kind.
+fn waits_for(task: &Task) -> Option<&str> {
+    let waits = task.status() == TaskStatus::Pending && task.waiting.is_empty();
+    Some(task.reason.as_str()).filter(|reason| waits && !reason.is_empty())
+}
+
+fn is_dispatch_stopped(task: &Task) -> bool {
+    waits_for(task).is_some_and(|reason| reason.starts_with(DISPATCH_STOPPED))
 }
 
 /// What became of the merged change on its branch: a rollback takes it back there too, where it can.
@@ -211,6 +245,10 @@ fn advice(task: &Task, failure: Option<&Failure>) -> Vec<String> {
             vec!["Resume it when the reason for the pause is gone.".to_owned()]
         }
         (None, _) if task.waiting == "approval" => vec!["Look at it, then approve or deny it.".to_owned()],
+        (None, _) if is_dispatch_stopped(task) => vec![
+            "See `millrace health`: while it shows an alarm, nothing new is dispatched.".to_owned(),
+            "The way back: docs/operations.md, \"When a log has lost something\".".to_owned(),
+        ],
         (None, _) => vec!["Nothing; it goes on by itself.".to_owned()],
     }
 }
@@ -230,6 +268,7 @@ fn next(task: &Task, failure: Option<&Failure>, run: &[&HistoryEvent]) -> String
         }
         _ if task.waiting == "resume" => format!("millrace task resume {id}"),
         _ if task.waiting == "approval" => format!("millrace task approve {id}"),
+        _ if is_dispatch_stopped(task) => "millrace health".to_owned(),
         _ => format!("millrace task watch {id}"),
     }
 }
@@ -355,8 +394,41 @@ mod tests {
         let answer = why(&waits, &[sent(scheduled)]);
         assert_eq!(answer.headline, "VTID-00002 \"Pale text\" waits to be dispatched (run 1, attempt 1)");
         assert!(answer.happened[0].ends_with(&format!("; it waits: {reason}")), "{:?}", answer.happened);
-        assert_eq!(answer.stands, [format!("When it was scheduled, {reason}.")]);
+        assert_eq!(answer.stands, [format!("What it waited for when it was scheduled: {reason}.")]);
         assert_eq!(answer.advice, ["Nothing; it goes on by itself."]);
+    }
+
+    #[test]
+    fn a_task_that_an_alarm_keeps_waiting_is_sent_to_the_alarm_and_the_way_back() {
+        let reason = "dispatch is stopped: worker lost 7 events".to_owned();
+        let waits = Task { reason, ..task(TaskStatus::Pending, None) };
+        let answer = why(&waits, &[]);
+        assert!(answer.advice[0].contains("`millrace health`"), "{:?}", answer.advice);
+        let heading = answer.advice[1].split('"').nth(1).unwrap();
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operations.md");
+        assert!(std::fs::read_to_string(page).unwrap().contains(&format!("# {heading}\n")), "{heading}");
+        assert_eq!(answer.next, "millrace health");
+        let paused = why(&Task { waiting: "resume".to_owned(), ..waits }, &[]);
+        assert_eq!(paused.next, "millrace task resume VTID-00002");
+    }
+
+    #[test]
+    fn a_worker_holds_the_work_from_its_acknowledgement_to_its_end() {
+        let at = |stage: &str| Task {
+            worker: "worker-1".to_owned(),
+            stage: stage.to_owned(),
+            ..task(TaskStatus::Active, None)
+        };
+        let taken = sent(events::WorkOrderAcknowledged::default());
+        let holds = ["worker-1 holds the work."];
+        assert_eq!(why(&at("executing"), std::slice::from_ref(&taken)).stands, holds);
+        assert_ne!(why(&at("pr_opened"), std::slice::from_ref(&taken)).stands, holds);
+        let change = sent(events::ExecutionCompleted::default());
+        let paused = Task { waiting: "resume".to_owned(), ..at("executing") };
+        assert_ne!(why(&paused, &[taken.clone(), change.clone()]).stands, holds);
+        let offered = sent(events::WorkOrderIssued::default());
+        assert_ne!(why(&at("checking"), &[taken.clone(), change.clone(), offered.clone()]).stands, holds);
+        assert_eq!(why(&at("checking"), &[taken.clone(), change, offered, taken]).stands, holds);
     }
 
     #[test]
