@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use millrace_events::{Code, Service};
 
 /// Carries a written specification to a verified release.
 #[derive(Debug, Parser)]
@@ -352,10 +353,10 @@ pub struct ListLetters {
     #[arg(long, conflicts_with = "limit")]
     pub all: bool,
     /// Only those with this code, such as EVENT_INVALID.
-    #[arg(long, default_value = "", hide_default_value = true)]
+    #[arg(long, default_value = "", hide_default_value = true, value_parser = code)]
     pub code: String,
     /// Only those of this service.
-    #[arg(long, default_value = "", hide_default_value = true)]
+    #[arg(long, default_value = "", hide_default_value = true, value_parser = service)]
     pub service: String,
 }
 
@@ -369,10 +370,11 @@ pub struct Replay {
     #[arg(long)]
     pub all: bool,
     /// With --all: only those with this code.
-    #[arg(long, default_value = "", hide_default_value = true, requires = "all")]
+    #[arg(long, default_value = "", hide_default_value = true, value_parser = code)]
+    #[arg(requires = "all", conflicts_with = "position")]
     pub code: String,
     /// Only by this service; else by every one that gave up on it.
-    #[arg(long, default_value = "", hide_default_value = true)]
+    #[arg(long, default_value = "", hide_default_value = true, value_parser = service)]
     pub service: String,
     /// Why, for the history.
     #[arg(long, short, default_value = "")]
@@ -429,9 +431,9 @@ pub struct Reseed {
     /// Only say what is missing. Exit code 1 when something is.
     #[arg(long)]
     pub dry_run: bool,
-    /// Delete a log that holds something else than the ledger remembers, and write it anew. What it holds
+    /// Delete LOG, which holds something else than the ledger remembers, and write it anew. What it holds
     /// instead is saved first. Every service but projector and query must be stopped.
-    #[arg(long, conflicts_with = "dry_run")]
+    #[arg(long, conflicts_with = "dry_run", requires = "log")]
     pub replace: bool,
     /// The folder for what is replaced: `<stream>-replaced-<time>.jsonl`.
     #[arg(long, value_name = "DIR", default_value = ".")]
@@ -523,6 +525,23 @@ pub struct Doctor {
     /// The configuration file, if there is one.
     #[arg(long, env = "MILLRACE_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
+}
+
+/// The name of a code; empty for any.
+fn code(text: &str) -> Result<String, String> {
+    one_of(text, "code", Code::ALL.iter().map(|code| code.name()).collect())
+}
+
+/// The name of a service; empty for any.
+fn service(text: &str) -> Result<String, String> {
+    one_of(text, "service", Service::ALL.iter().map(|service| service.name()).collect())
+}
+
+fn one_of(text: &str, what: &str, names: Vec<&str>) -> Result<String, String> {
+    match text.is_empty() || names.contains(&text) {
+        true => Ok(text.to_owned()),
+        false => Err(format!("no such {what}; there are {}", names.join(", "))),
+    }
 }
 
 /// Reads `30s`, `5m` or a bare number of seconds.

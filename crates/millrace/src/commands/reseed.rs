@@ -62,8 +62,9 @@ pub(super) async fn run(arguments: &Reseed, output: &Output) -> Result<Exit, Fai
         output.json(&json!({ "logs": shown }));
     } else if exit == Exit::Refused {
         output.remark(
-            "Stop every service but projector and query, then run it again with --replace: what the log holds \
-             instead is saved to a file, and the log is written anew from the ledger.",
+            "Stop every service but projector and query, then run it again with the name of the log and \
+             --replace: what the log holds instead is saved to a file, and the log is written anew from the \
+             ledger.",
         );
     }
     Ok(exit)
@@ -301,7 +302,8 @@ fn not_mended(error: ReseedError) -> Failure {
             Failure::new(Exit::Unreachable, chain(&error), advice)
         }
         ReseedError::Elsewhere { .. } => {
-            let advice = "Stop the service that owns the log, and run this again with --replace.";
+            let advice =
+                "Stop the service that owns the log, and run this again with its name and --replace.";
             Failure::new(Exit::Refused, error.to_string(), advice)
         }
     }

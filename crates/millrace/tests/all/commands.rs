@@ -348,6 +348,24 @@ async fn a_replay_tells_what_came_of_it() {
 }
 
 #[tokio::test]
+async fn what_no_dead_letter_can_have_is_no_filter() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = "MILLRACE_INTAKE_0:1";
+    let cases: [(&[&str], &str); 5] = [
+        (&["list", "--code", "NOPE"], "EVENT_INVALID"),
+        (&["list", "--service", "nobody"], "spec-registry"),
+        (&["replay", "--all", "--code", "NOPE"], "EVENT_INVALID"),
+        (&["replay", "--all", "--service", "nobody"], "spec-registry"),
+        (&["replay", place, "--code", "EVENT_INVALID"], "--code"),
+    ];
+    for (arguments, part) in cases {
+        let refused = millrace(folder.path(), &[&["dead-letter"], arguments].concat()).await;
+        let said = err(&refused);
+        assert!(refused.status.code() == Some(2) && said.contains(part), "{arguments:?}: {said}");
+    }
+}
+
+#[tokio::test]
 async fn a_reader_that_has_seen_enough_is_no_fault() {
     let folder = tempfile::tempdir().unwrap();
     let (reader, writer) = std::io::pipe().unwrap();

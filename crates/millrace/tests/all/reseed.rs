@@ -156,4 +156,7 @@ async fn what_follows_on_the_ledgers_last_event_is_kept_by_a_replacement() {
     assert_eq!(told["written"].as_u64(), Some(8));
     world.is_whole(8).await;
     assert_eq!(world.reseed(&["no-such-log"]).await.status.code(), Some(2));
+    let every_log = world.reseed(&["--replace"]).await;
+    let text = String::from_utf8_lossy(&every_log.stderr);
+    assert!(every_log.status.code() == Some(2) && text.contains("LOG"), "{text}");
 }
