@@ -151,7 +151,7 @@ codes! {
     PrBaseMoved "PR_BASE_MOVED" Transient Failed false "The base branch kept moving while the checks ran. Retry when it is quieter."
     RepositoryUnavailable "REPOSITORY_UNAVAILABLE" Transient Failed true "The repository is not configured or cannot be read. See its id, URL, branch and access in the configuration."
     ForgeUnavailable "FORGE_UNAVAILABLE" Transient Failed true "The forge does not answer. See its state and the deployer's log."
-    EventInvalid "EVENT_INVALID" Poison Unchanged false "An event cannot be read. `millrace dead-letter show` has its bytes and the reason."
+    EventInvalid "EVENT_INVALID" Poison Unchanged false "An event cannot be read. Mend what wrote it and send it anew, or mend the service that cannot read it, then `millrace dead-letter replay`."
     LogDiffers "LOG_DIFFERS" Refused Unchanged false "A stream or consumer is not as declared. Find out who changed it, then run `millrace bootstrap --update`."
 }
 
