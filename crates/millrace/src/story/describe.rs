@@ -179,7 +179,11 @@ fn release(name: &str, data: &Data) -> Option<String> {
             commit => format!("release taken back, {} runs again", short(commit)),
         },
         "RollbackFailed" => format!("rollback failed, {}", failure(data)),
-        "StageStopped" => with_reason(format!("{} stopped", data.text("/stage")), data),
+        "StageStopped" => match data.text("/stage") {
+            // The deployer had nothing of the run; how far the worker was is not its to say.
+            "scheduled" => with_reason("stopped before any pull request".to_owned(), data),
+            stage => with_reason(format!("{stage} stopped"), data),
+        },
         _ => return None,
     })
 }

@@ -191,9 +191,16 @@ impl Release {
         earlier.rev().find_map(|(_, attempt)| attempt.opened.as_ref().map(|opened| opened.number))
     }
 
-    /// Where the run stands, as DESIGN section 5 calls it.
+    /// Where the run stands as far as this log knows, as DESIGN section 5 calls it. "scheduled": nothing of
+    /// it has come here, whether a worker has begun or not.
     pub(super) fn stage(&self, run: u32) -> &'static str {
-        if self.of_run(run).any(|attempt| attempt.opened.is_some()) { "pr_opened" } else { "executing" }
+        if self.of_run(run).any(|attempt| attempt.opened.is_some()) {
+            "pr_opened"
+        } else if self.of_run(run).next().is_some() {
+            "executing"
+        } else {
+            "scheduled"
+        }
     }
 
     fn of_run(&self, run: u32) -> impl Iterator<Item = &Attempt> {

@@ -236,7 +236,11 @@ fn a_cancel_stops_the_whole_run_and_all_that_comes_of_it_later() {
     assert_eq!(due(&scenario, &asked), ["find run"]);
     let DeployerEvent::StageStopped(event) = scenario.when(&stop(&[])).event() else { panic!("no stop") };
     let named = event.task.unwrap();
-    assert_eq!((named.run, named.attempt, event.stage.as_str()), (1, 0, "executing"));
+    assert_eq!((named.run, named.attempt, event.stage.as_str()), (1, 0, "scheduled"));
+    let failed = PullRequestFailed { task: Some(task(1, 1)), failure: None };
+    let mut other = given(&DEPLOYER).event(failed.into());
+    let DeployerEvent::StageStopped(event) = other.when(&stop(&[])).event() else { panic!("no stop") };
+    assert_eq!(event.stage, "executing", "a worker's change has come here");
     assert!(scenario.when(&stop(&[])).is_nothing(), "the same again");
     assert!(scenario.when(&cancelled(task(1, 3))).is_nothing(), "nor does its end stop it again");
     // The change of a worker that comes late, whatever its attempt.
