@@ -67,7 +67,8 @@ impl People {
             }
             while self.dice.chance(profile.requests) && plans.len() < 400 {
                 let kind = self.dice.pick(&REQUESTS).unwrap_or("cancel");
-                let run = u32::try_from(self.dice.below(3)).unwrap_or(0);
+                // A request names its run: the query service, which alone writes the log, sees to that.
+                let run = u32::try_from(self.dice.below(3)).unwrap_or(0) + 1;
                 let asked = at + self.dice.between(Duration::ZERO, profile.faulty_for);
                 plans.push((asked, Plan::Ask { task, kind, run }));
                 if self.dice.chance(3_000) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use millrace_decider::{Deadline, Due, Timestamp};
-use millrace_events::v1::{StageStopped, TaskRef, TimerFired, WorkOrder};
+use millrace_events::v1::{StageStopped, TaskRef, TimerFired, WorkOrder, WorkOrderKind};
 use millrace_events::{DeployerEvent, OperatorEvent, WorkerEvent};
 
 use super::state::{Status, Task};
@@ -84,6 +84,17 @@ fn for_input(limits: &Limits, state: &Task, input: &Input) -> Vec<Owed> {
             if let Some(until) = graced_until(limits, state, timer, *report, *at) {
                 let round = timer.round.saturating_add(1);
                 return vec![deadline(PR_GRACE, until, timer.task.as_ref(), &timer.about, round)];
+            }
+            // A handler that stood still for a while may have put a deadline of an earlier order over the one
+            // that counts, for a key has one of a name. What this order waits for is armed again.
+            if let Some(order) = state.open_order(&timer.about).filter(|_| timer.name == ACKNOWLEDGE) {
+                let again = |name, wait| deadline(name, *at + wait, timer.task.as_ref(), &timer.about, 0);
+                if report.acknowledged && !report.finished {
+                    return vec![again(LEASE, limits.lease)];
+                }
+                if report.finished && !report.pull_request_known && order.kind() == WorkOrderKind::Change {
+                    return vec![again(PR_GRACE, limits.pr_grace)];
+                }
             }
             let open = state.open_order(&timer.about).is_some();
             let goes_on = timer.name == LEASE && report.lease_alive && !report.finished;

@@ -236,6 +236,25 @@ fn s1_gap3_c_an_order_taken_at_the_last_offer_goes_on() {
     assert!(matches!(scenario.when(&done).event(), DispatcherEvent::TaskCompleted(_)));
 }
 
+/// A key has one deadline of a name. A handler that stood still may put that of an earlier order over the one
+/// that counts: when it fires, the present order is looked at, and what it waits for is armed again.
+#[test]
+fn s4_th3_a_deadline_of_an_earlier_order_leads_to_those_of_the_present_one() {
+    let decider = dispatcher();
+    let mut scenario = scheduled(&decider);
+    let earlier = order(&scenario);
+    scenario.when(&inquired(&scenario, "acknowledge", Report::default())).event();
+    scenario.when(&fired("redispatch", &earlier, scenario.now())).event();
+    let stale = fired("lease", &earlier, scenario.now());
+    assert!(scenario.when(&stale).is_nothing());
+    assert!(deadlines(&scenario.due(&stale)).contains(&"acknowledge".to_owned()));
+    let armed = |report| deadlines(&scenario.due(&inquired(&scenario, "acknowledge", report)));
+    assert_eq!(armed(Report { acknowledged: true, ..Report::default() }), ["lease"]);
+    assert_eq!(armed(Report { acknowledged: true, finished: true, ..Report::default() }), ["pr_grace"]);
+    let done = Report { acknowledged: true, finished: true, pull_request_known: true, ..Report::default() };
+    assert!(armed(done).is_empty());
+}
+
 #[test]
 fn s2_b6_an_acknowledged_order_does_not_expire_and_its_lease_is_watched() {
     let decider = dispatcher();
@@ -300,7 +319,8 @@ fn an_order_taken_or_asked_about_arms_its_deadline_no_more() {
     let fired = fired("acknowledge", &order, scenario.now());
     assert_eq!(scenario.due(&fired), [Due::Effect(Effect::Inquire(timer("acknowledge", &order)))]);
     let alive = Report { acknowledged: true, lease_alive: true, ..Report::default() };
-    assert_eq!(scenario.due(&inquired(&scenario, "acknowledge", alive)), []);
+    // Its lease is watched from here, should a deadline of an earlier order stand where that stood.
+    assert_eq!(deadlines(&scenario.due(&inquired(&scenario, "acknowledge", alive))), ["lease"]);
 }
 
 #[test]
