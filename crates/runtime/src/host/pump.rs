@@ -72,7 +72,7 @@ impl Default for HostOptions {
 pub enum HostError {
     /// The permissions of this identity do not let it write its own log: final.
     #[error(
-        "NATS refuses a publish on {subject}: the permissions of this identity do not come from this version's catalogue; generate them anew with `millrace bootstrap --auth`"
+        "NATS refuses a publish on {subject}: the permissions of this identity do not come from this version's catalogue; generate them anew with `millrace keys`"
     )]
     Forbidden {
         /// The subject.
