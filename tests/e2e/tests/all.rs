@@ -9,10 +9,10 @@
 
 #[path = "all/crashes.rs"]
 mod crashes;
-#[path = "all/faults/mod.rs"]
-mod faults;
 #[path = "all/dead_letters.rs"]
 mod dead_letters;
+#[path = "all/faults/mod.rs"]
+mod faults;
 #[path = "all/happy_path.rs"]
 mod happy_path;
 #[path = "all/ledgers.rs"]

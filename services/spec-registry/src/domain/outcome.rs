@@ -1,7 +1,8 @@
 //! What reading a specification came to, as events.
 
 use millrace_events::v1::{
-    Blob, Failure, Priority as WirePriority, SpecProblem, SpecReadiness, SpecRegistered, SpecRejected, SpecSource,
+    Blob, Failure, Priority as WirePriority, SpecProblem, SpecReadiness, SpecRegistered, SpecRejected,
+    SpecSource,
 };
 use millrace_events::{Code, Key};
 

@@ -252,7 +252,8 @@ fn s4_sp5_a_priority_is_read_and_one_that_means_nothing_is_said_and_counts_as_no
     assert_eq!(codes(&spec.warnings), [(ProblemCode::PriorityUnknown, Some(3))]);
     assert!(spec.warnings[0].message.contains("critical") && spec.warnings[0].advice.contains("urgent"));
     // The front matter wins, as with every key.
-    let text = format!("---\npriority: urgent\n---\n{}", GOOD.replace("## Summary", "Priority: low\n\n## Summary"));
+    let text =
+        format!("---\npriority: urgent\n---\n{}", GOOD.replace("## Summary", "Priority: low\n\n## Summary"));
     let spec = parse(NAME, text.as_bytes(), &ParseSettings::default()).unwrap();
     assert_eq!((spec.priority, spec.warnings.len()), (Priority::Urgent, 0));
 }

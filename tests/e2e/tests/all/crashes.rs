@@ -30,7 +30,8 @@ async fn s2_g8b_a_worker_killed_in_the_middle_is_replaced() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deployer_killed_between_merge_and_release_goes_on_where_it_was() {
     // The window stays open for as long as the release does not answer.
-    let options = Options { start_command: "sleep 5; exec python3 -I -S app.py".to_owned(), ..Options::default() };
+    let options =
+        Options { start_command: "sleep 5; exec python3 -I -S app.py".to_owned(), ..Options::default() };
     let mut cluster = Cluster::start_with(options).await;
     cluster.repository.add_spec("00012", spec("VTID-00012", &Plan::page("released")));
     cluster.wait_for_event("VTID-00012", "MergeCompleted", BOUND).await;

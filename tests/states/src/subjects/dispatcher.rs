@@ -128,7 +128,10 @@ fn outcomes() -> Vec<(Label, Input)> {
             let cancel = Input::Cancel { request, release: release.clone() };
             found.push((label(&format!("?cancel_of_{name}")), cancel));
             let request = PauseRequested { task: TASK.into(), run, ..Default::default() };
-            found.push((label(&format!("?pause_of_{name}")), Input::Pause { request, id: String::new(), release }));
+            found.push((
+                label(&format!("?pause_of_{name}")),
+                Input::Pause { request, id: String::new(), release },
+            ));
         }
         for (name, spec) in [("open", Some(Box::new(spec.clone()))), ("waiting", None)] {
             for (answer, room) in [

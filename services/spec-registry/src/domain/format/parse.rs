@@ -13,8 +13,8 @@ use super::outline::{BlockKind, Lines, Outline};
 use super::sections::{self, Section};
 use super::task_id;
 use super::{
-    AcceptanceItem, ParseSettings, PlanBlock, Priority, Problem, ProblemCode, Readiness, Severity, Spec, acceptance,
-    placeholders, priority,
+    AcceptanceItem, ParseSettings, PlanBlock, Priority, Problem, ProblemCode, Readiness, Severity, Spec,
+    acceptance, placeholders, priority,
 };
 
 /// The fewest characters of a summary.
@@ -342,7 +342,10 @@ impl<'a> Reader<'a> {
             self.problems.push(Problem::warning(
                 ProblemCode::PriorityUnknown,
                 Some(line),
-                format!("`{}` is no priority; it counts as normal", value.chars().take(40).collect::<String>()),
+                format!(
+                    "`{}` is no priority; it counts as normal",
+                    value.chars().take(40).collect::<String>()
+                ),
                 "write low, normal, high or urgent, or P3 to P0",
             ));
             Priority::default()
