@@ -159,7 +159,7 @@ async fn a_letter_whose_cause_is_mended_is_handled_by_its_replay() {
     assert!(text(&replayed).contains("handled"), "{}", text(&replayed));
     assert_eq!(branches(&cluster), "", "the replay has cleaned up");
     assert_eq!(letters(&cluster, &[]), Vec::<String>::new());
-    assert_eq!(letters(&cluster, &["--all"]), [letter.clone()]);
+    assert_eq!(letters(&cluster, &["--all"]), std::slice::from_ref(letter));
     let shown = text(&dead_letter(&cluster, &["show", &place]));
     assert!(shown.contains("handled") && shown.contains("the address is mended"), "{shown}");
     let again = dead_letter(&cluster, &["replay", &place]);
