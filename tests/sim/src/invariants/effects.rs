@@ -19,10 +19,11 @@ pub fn every_effect_happens_once(evidence: &Evidence) -> Result<(), String> {
             *restored.entry(event.restored_commit.clone()).or_default() += 1;
         }
     }
-    let failed = evidence
-        .events(Log::Deployer)
+    let failed = evidence.events(Log::Deployer);
+    let failed = failed
         .iter()
-        .any(|logged| matches!(&logged.event, Event::Deployer(DeployerEvent::RollbackFailed(_))));
+        .filter(|logged| matches!(&logged.event, Event::Deployer(DeployerEvent::RollbackFailed(_))))
+        .count() as u64;
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
     for deed in &evidence.deeds {
         let (key, limit) = match &deed.what {
@@ -33,7 +34,7 @@ pub fn every_effect_happens_once(evidence: &Evidence) -> Result<(), String> {
                 None => return Err(format!("{branch}, which is no attempt's, was merged in {}", deed.place)),
             },
             Did::Started { commit } => {
-                let again = restored.get(commit).copied().unwrap_or(0) + u64::from(failed);
+                let again = restored.get(commit).copied().unwrap_or(0) + failed;
                 (format!("start of {commit} on {}", deed.place), 1 + again)
             }
             Did::Reverted { commit } => (format!("revert of {commit}"), 1),
