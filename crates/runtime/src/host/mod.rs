@@ -4,6 +4,7 @@
 
 mod counters;
 mod dead_letter;
+mod deadline;
 mod effect;
 mod fault;
 mod handle;
@@ -17,6 +18,7 @@ mod settle;
 mod spans;
 mod state_cache;
 
+pub use deadline::Arming;
 pub use effect::EffectContext;
 pub use fault::Fault;
 pub use hosted::{Hosted, Incoming, Received};

@@ -6,22 +6,20 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use millrace_decider::{Cause, Context, Deadline, Decider, Due, Refusal, Timestamp};
-use millrace_events::{Envelope, Key, LogEvent as _, Service, v1::TimerFired};
+use millrace_events::{Key, LogEvent as _, Service, v1::TimerFired};
 use tracing::Instrument as _;
 
 use super::fault::Fault;
 use super::log_store::Writing;
 use super::pump::{Host, HostError};
-use super::{EffectContext, Hosted, spans};
-use crate::broker::{Append, AppendError, Schedule};
+use super::{Arming, EffectContext, Hosted, spans};
+use crate::broker::AppendError;
 use crate::crash_point;
 
 /// Effects that one input may lead to, one after the other. More is a decider that never comes to rest.
 const MAX_EFFECTS: usize = 64;
 /// How deep outcomes of effects may make effects due.
 const MAX_DEPTH: usize = 16;
-/// How long a fired deadline is kept for a service that is down.
-const FIRED_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// How handling an input ended.
 #[derive(Debug)]
@@ -276,21 +274,21 @@ impl<H: Hosted> Host<H> {
         if chain.armed.get(&name) == Some(&deadline.at) {
             return Ok(());
         }
-        let armed_by = chain.newest.as_ref().unwrap_or(&chain.cause);
-        let id = millrace_events::event_id(armed_by, H::SERVICE.name(), &deadline.name, deadline.alarm.round);
-        let mut envelope =
-            Envelope::timer(H::SERVICE, id.to_string(), key.clone(), self.clock.now(), &deadline.alarm);
-        envelope.cause = Some(armed_by.clone());
-        envelope.traceparent = chain.traceparent.clone();
-        envelope.tracestate = chain.tracestate.clone();
-        // The server's clock counts it. Where ours is behind that one, a deadline that lies ahead of us has passed
-        // there: it would fire at once, and be armed again without end.
-        let at = deadline.at.max(chain.stored + deadline.at.since(self.clock.now()));
-        let schedule = Schedule { at, target: H::SERVICE.due_subject(key, &deadline.name), keep: FIRED_KEPT };
-        let subject = H::SERVICE.timer_subject(key, &deadline.name);
-        let append = Append::new(H::SERVICE.timer_stream(), subject, envelope.encode())
-            .content_type(millrace_events::CONTENT_TYPE_PROTOBUF)
-            .scheduled(schedule);
+        let now = self.clock.now();
+        let arming = Arming {
+            service: H::SERVICE,
+            key,
+            name: &deadline.name,
+            timer: &deadline.alarm,
+            // The server's clock counts it. Where ours is behind that one, a deadline that lies ahead of us has
+            // passed there: it would fire at once, and be armed again without end.
+            at: deadline.at.max(chain.stored + deadline.at.since(now)),
+            by: chain.newest.as_ref().unwrap_or(&chain.cause),
+            now,
+            traceparent: &chain.traceparent,
+            tracestate: &chain.tracestate,
+        };
+        let append = arming.message();
         let mut backoff = self.backoff(Duration::from_millis(50), Duration::from_secs(2));
         loop {
             match self.log.broker.append(&append).await {

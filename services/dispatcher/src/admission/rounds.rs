@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use millrace_decider::Cause;
 use millrace_events::v1::{TaskRef, TimerFired};
-use millrace_events::{CONTENT_TYPE_PROTOBUF, Envelope, Key, Log, Service};
-use millrace_runtime::broker::{Append, AppendError, BrokerError, Schedule};
+use millrace_events::{Envelope, Key, Log, Service};
+use millrace_runtime::broker::{AppendError, BrokerError};
+use millrace_runtime::host::Arming;
 
 use super::queue::Waiting;
 use super::{Admission, State};
@@ -19,8 +20,6 @@ const BATCH: usize = 64;
 const TICK: Duration = Duration::from_secs(1);
 /// While nothing waits, there is less to look at.
 const IDLE: Duration = Duration::from_secs(10);
-/// How long a fired deadline is kept for a dispatcher that is down.
-const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 
 impl Admission {
     /// Lets in what waits, for as long as it is polled.
@@ -157,20 +156,20 @@ impl Admission {
             ..TaskRef::default()
         };
         let timer = TimerFired { name: ADMIT.to_owned(), task: Some(task), ..TimerFired::default() };
-        let service = Service::Dispatcher;
-        let id = millrace_events::event_id(&cause, service.name(), ADMIT, 0);
-        let now = self.world.clock.now();
-        let mut envelope = Envelope::timer(service, id.to_string(), key.clone(), now, &timer);
-        if let Ok(scheduled) = Envelope::decode(&newest.payload) {
-            envelope.traceparent = scheduled.traceparent;
-            envelope.tracestate = scheduled.tracestate;
-        }
-        envelope.cause = Some(cause);
-        let schedule = Schedule { at, target: service.due_subject(&key, ADMIT), keep: KEPT };
-        let subject = service.timer_subject(&key, ADMIT);
-        let append = Append::new(service.timer_stream(), subject, envelope.encode())
-            .content_type(CONTENT_TYPE_PROTOBUF)
-            .scheduled(schedule);
+        let traced = Envelope::decode(&newest.payload).ok();
+        let traced = traced.as_ref().map_or(("", ""), |event| (&event.traceparent, &event.tracestate));
+        let arming = Arming {
+            service: Service::Dispatcher,
+            key: &key,
+            name: ADMIT,
+            timer: &timer,
+            at,
+            by: &cause,
+            now: self.world.clock.now(),
+            traceparent: traced.0,
+            tracestate: traced.1,
+        };
+        let append = arming.message();
         match self.world.broker.append(&append).await {
             Ok(_) => Ok(()),
             Err(AppendError::Broker(error)) => Err(error),
