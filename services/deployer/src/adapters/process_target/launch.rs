@@ -16,7 +16,9 @@ use crate::ports::TargetError;
 
 /// Runs bubblewrap outside the sandbox, tells this program the sandbox's first process on standard
 /// output, keeps what the release writes (a file of at most 4 MiB and the one before it), and writes its
-/// exit status down. It belongs to nobody: it outlives this program.
+/// exit status down. It belongs to nobody: it outlives this program. Its end of the pipe is opened for
+/// reading too: without a reader bubblewrap would die of what it tells, and leave the half of itself that is
+/// in the sandbox behind for ever.
 ///
 /// Arguments: the log file, the exit status file, bubblewrap's arguments.
 const LAUNCHER: &str = r#"
@@ -31,7 +33,7 @@ keep() {
   done
   exec cat >/dev/null
 }
-exec 3>&1 >/dev/null
+exec 3<>/proc/self/fd/1 >/dev/null
 { bwrap "$@" 2>&1; echo $? >"$exit_status.new" 3>&-; mv "$exit_status.new" "$exit_status"; } | keep 3>&-
 "#;
 
@@ -345,19 +347,44 @@ mod tests {
     use super::super::config::ProcessTargetConfig;
     use super::*;
 
+    fn target(root: &Path, start_command: &str) -> Checked {
+        for directory in ["data", "logs", "releases/a"] {
+            std::fs::create_dir_all(root.join(directory)).unwrap();
+        }
+        let config: ProcessTargetConfig = toml::from_str(&format!(
+            "id = 'web'\nroot = '{}'\nstart_command = '{start_command}'",
+            root.display()
+        ))
+        .unwrap();
+        config.check().unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// A deployer that dies before it hears of the sandbox leaves nothing behind.
+    #[tokio::test]
+    async fn a_launcher_that_nobody_listens_to_ends() {
+        let root = tempfile::TempDir::new().unwrap();
+        let config = target(root.path(), "touch /state/started");
+        let checkout = root.path().join("releases/a");
+        let launch = Launch { config: &config, commit: "a", checkout: &checkout, port: 1, generation: 1 };
+        let mut launcher = launch.command().spawn().unwrap();
+        drop(launcher.stdout.take());
+        drop(launcher.stdin.take());
+        let ended = tokio::time::timeout(Duration::from_secs(20), launcher.wait()).await;
+        if ended.is_err() {
+            // What is left holds the launcher's log open; the launcher waits for that.
+            let _gone = std::process::Command::new("pkill").args(["-9", "-f"]).arg(root.path()).status();
+        }
+        assert!(ended.is_ok(), "the sandbox is still there");
+        let ended = super::ended(root.path(), 1).await.unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(ended.unwrap().status, 125, "the start command was never let in");
+        assert!(!root.path().join("data/started").exists());
+    }
+
     /// A deployer that dies before it recorded the process leaves nothing behind.
     #[tokio::test]
     async fn nothing_starts_before_it_is_recorded() {
         let root = tempfile::TempDir::new().unwrap();
-        for directory in ["data", "logs", "releases/a"] {
-            std::fs::create_dir_all(root.path().join(directory)).unwrap();
-        }
-        let config: ProcessTargetConfig = toml::from_str(&format!(
-            "id = 'web'\nroot = '{}'\nstart_command = 'touch /state/started; exit 4'",
-            root.path().display()
-        ))
-        .unwrap();
-        let config = config.check().unwrap_or_else(|error| panic!("{error}"));
+        let config = target(root.path(), "touch /state/started; exit 4");
         let checkout = root.path().join("releases/a");
         let launch =
             |generation| Launch { config: &config, commit: "a", checkout: &checkout, port: 1, generation };
