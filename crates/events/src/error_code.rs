@@ -153,6 +153,19 @@ codes! {
     ForgeUnavailable "FORGE_UNAVAILABLE" Transient Failed true "The forge does not answer. See its state and the deployer's log."
     EventInvalid "EVENT_INVALID" Poison Unchanged false "An event cannot be read. Mend what wrote it and send it anew, or mend the service that cannot read it, then `millrace dead-letter replay`."
     LogDiffers "LOG_DIFFERS" Refused Unchanged false "A stream or consumer is not as declared. Find out who changed it, then run `millrace bootstrap --update`."
+    ModelKeyRejected "MODEL_KEY_REJECTED" Refused Blocked false "The provider rejects the key of a model. See the key's variable or file in the crew file, then retry."
+    ModelRequestInvalid "MODEL_REQUEST_INVALID" Bug Blocked false "A provider does not accept what it was sent. The failure holds its words; see the model's entry in the crew file, then report it."
+    ModelContextExceeded "MODEL_CONTEXT_EXCEEDED" Refused Blocked false "What must be asked is longer than the model can read. Make the spec smaller, or name a model with a larger window under `fallbacks.on_context_window`."
+    ModelsSwitchedOff "MODELS_SWITCHED_OFF" Refused Blocked false "Somebody has switched all model calls off. `millrace models on` switches them on again; then retry."
+    IterationsExceeded "ITERATIONS_EXCEEDED" Refused Blocked false "The model used up its turns without an end. The timeline shows what it did; make the spec smaller, or raise the phase's limit."
+    FormatErrorsExceeded "FORMAT_ERRORS_EXCEEDED" Refused Blocked false "One answer after the other was no tool call that could be read. See the last ones in the evidence; another model may do better."
+    AgentRepeats "AGENT_REPEATS" Refused Blocked true "The model made the same call again and again with the same result."
+    AgentAlternates "AGENT_ALTERNATES" Refused Blocked true "The model went back and forth between two calls without an effect."
+    AgentMonologue "AGENT_MONOLOGUE" Refused Blocked true "The model talked to itself and called no tool."
+    PlanUngrounded "PLAN_UNGROUNDED" Refused Blocked true "The plan names files or symbols that are not in the repository. The failure lists them."
+    ProfileMissing "PROFILE_MISSING" Refused Blocked false "The repository has no usable profile: neither its own files nor `.millrace.toml` say how it is built and tested. `millrace repo profile` shows what was found."
+    SetupFailed "SETUP_FAILED" Refused Failed true "The repository's dependencies could not be set up. The output of the setup step is in the evidence."
+    ReviewRejected "REVIEW_REJECTED" Refused Failed true "The review stayed below its thresholds after every round. Its rubric is in the evidence."
 }
 
 #[cfg(test)]

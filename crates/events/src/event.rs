@@ -119,7 +119,7 @@ events! {
         TaskResumed, TaskCompleted, TaskFailed, TaskCancelled, TransitionRefused,
     }
     Worker as WorkerEvent {
-        WorkOrderAcknowledged, PhaseCompleted, PhaseReverted, ModelCalled, ContractViolated,
+        WorkOrderAcknowledged, PhaseCompleted, PhaseReverted, ModelCalled, ModelFellBack, ContractViolated,
         ToolCallRefused, PromptDriftDetected, ExecutionCompleted, ExecutionFailed, ExecutionSuspended,
         ChecksCompleted,
     }
@@ -211,7 +211,7 @@ task_refs! {
         TaskResumed, TaskCompleted, TaskFailed, TaskCancelled, TransitionRefused,
     }
     WorkerEvent {
-        WorkOrderAcknowledged, PhaseCompleted, PhaseReverted, ModelCalled, ContractViolated,
+        WorkOrderAcknowledged, PhaseCompleted, PhaseReverted, ModelCalled, ModelFellBack, ContractViolated,
         ToolCallRefused, PromptDriftDetected, ExecutionCompleted, ExecutionFailed, ExecutionSuspended,
         ChecksCompleted,
     }

@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::answer;
 use crate::contracts::{Contract, ContractError};
 use crate::crew::{Defaults, Model};
-use crate::provider::{Author, Message, ModelError, ModelRequest, Provider};
+use crate::provider::{Author, ErrorClass, Message, ModelError, ModelRequest, Provider};
 use crate::record::{CallRecord, Verdict};
 use crate::router::Ask;
 
@@ -74,7 +74,7 @@ impl<'a> Conversation<'a> {
 
     /// The next answer, from the first candidate at or after `first` that gives one.
     async fn answer_from(&mut self, first: usize) -> Result<(usize, String), End> {
-        let mut last = ModelError::Unavailable { message: "the role has no candidate".to_owned() };
+        let mut last = ModelError::new(ErrorClass::Connection, "the role has no candidate");
         for (number, (model, provider)) in self.candidates.clone().into_iter().enumerate().skip(first) {
             match self.call(model, provider).await {
                 Ok(text) => return Ok((number, text)),
@@ -89,7 +89,7 @@ impl<'a> Conversation<'a> {
         let started = Instant::now();
         let request = ModelRequest {
             role: self.ask.role,
-            model: model.model_id.clone(),
+            model,
             system: self.ask.system.clone(),
             prompt: self.messages.clone(),
             contract: self.ask.role.contract(),
@@ -100,9 +100,10 @@ impl<'a> Conversation<'a> {
         self.under_way = Some((CallRecord::opened(&request, provider.name()), started));
         let response = match timeout_at(request.deadline, provider.complete(&request)).await {
             Ok(response) => response,
-            Err(_) => Err(ModelError::Unavailable {
-                message: format!("no answer within {} ms", self.request_timeout.as_millis()),
-            }),
+            Err(_) => Err(ModelError::new(
+                ErrorClass::Timeout,
+                format!("no answer within {} ms", self.request_timeout.as_millis()),
+            )),
         };
         if let Some((mut record, started)) = self.under_way.take() {
             record.duration = started.elapsed();
@@ -139,7 +140,7 @@ impl<'a> Conversation<'a> {
     pub(crate) fn record_unanswered(&mut self, why: &str) {
         if let Some((mut record, started)) = self.under_way.take() {
             record.duration = started.elapsed();
-            record.error = Some(ModelError::Unavailable { message: why.to_owned() });
+            record.error = Some(ModelError::new(ErrorClass::Timeout, why));
             self.calls.push(record);
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::provider::Role;
+use crate::provider::{Role, Usage};
 
 /// The crew file as read and checked.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -36,16 +36,76 @@ pub struct Defaults {
 }
 
 /// One model.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Model {
-    /// Name of a provider of this program.
+    /// Name of a provider of this program, such as `anthropic`.
     pub provider: String,
     /// The provider's own id of the model.
     pub model_id: String,
+    /// Which of the provider's interfaces is spoken; the provider's usual one if absent.
+    #[serde(default)]
+    pub api: Option<Api>,
+    /// Where it is reached, such as `https://api.openai.com/v1`; the provider's own address if absent.
+    #[serde(default)]
+    pub base_url: Option<String>,
+    /// Environment variable that holds `base_url`.
+    #[serde(default)]
+    pub base_url_env: Option<String>,
+    /// Environment variable that holds the key.
+    #[serde(default)]
+    pub key_env: Option<String>,
+    /// File that holds the key, such as a mounted secret.
+    #[serde(default)]
+    pub key_file: Option<std::path::PathBuf>,
+    /// Cloud region or location (Bedrock, Vertex).
+    #[serde(default)]
+    pub region: Option<String>,
+    /// Cloud project (Vertex).
+    #[serde(default)]
+    pub project: Option<String>,
+    /// Tokens that it can read, answer included.
+    #[serde(default)]
+    pub context_window: Option<u64>,
+    /// The most output tokens that are asked for.
+    #[serde(default)]
+    pub max_output_tokens: Option<u64>,
+    /// What it can do.
+    #[serde(default)]
+    pub supports: Supports,
     /// What it costs; free if absent.
     #[serde(default)]
     pub price: Price,
+}
+
+/// The interface that a model is asked through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Api {
+    /// OpenAI's `POST /chat/completions`, and what others offer under that path.
+    ChatCompletions,
+    /// OpenAI's `POST /responses`.
+    Responses,
+    /// Anthropic's messages.
+    Messages,
+    /// Google's `generateContent`.
+    GenerateContent,
+}
+
+/// What a model can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Supports {
+    /// It can be held to a JSON Schema.
+    pub json_schema: bool,
+    /// It takes a seed.
+    pub seed: bool,
+}
+
+impl Default for Supports {
+    fn default() -> Self {
+        Self { json_schema: true, seed: false }
+    }
 }
 
 /// US dollars per token.
@@ -54,6 +114,12 @@ pub struct Model {
 pub struct Price {
     /// Per input token.
     pub input: f64,
+    /// Per input token read from a cache; as `input` if absent.
+    #[serde(default)]
+    pub cached_input: Option<f64>,
+    /// Per input token written to a cache; as `input` if absent.
+    #[serde(default)]
+    pub cache_write: Option<f64>,
     /// Per output token.
     pub output: f64,
 }
@@ -167,7 +233,7 @@ impl Default for Crew {
     /// The built-in crew: the recipe for every role.
     fn default() -> Self {
         let recipe =
-            Model { provider: "recipe".to_owned(), model_id: "recipe".to_owned(), price: Price::default() };
+            Model { provider: "recipe".to_owned(), model_id: "recipe".to_owned(), ..Model::default() };
         let by_recipe = RoleConfig { candidates: vec!["recipe".to_owned()] };
         Self {
             version: VERSION.to_owned(),
@@ -184,7 +250,8 @@ impl Default for Crew {
 impl Price {
     /// What one call cost, in millionths of a US dollar, rounded up to a whole one.
     #[must_use]
-    pub(crate) fn micro_usd(self, input_tokens: u64, output_tokens: u64) -> u64 {
+    pub(crate) fn micro_usd(self, usage: &Usage) -> u64 {
+        let plain = usage.input.saturating_sub(usage.cached_input).saturating_sub(usage.cache_write);
         #[expect(
             clippy::cast_precision_loss,
             clippy::cast_possible_truncation,
@@ -192,7 +259,10 @@ impl Price {
             reason = "token counts are far below 2^53, and a float that is out of range saturates"
         )]
         let micro = {
-            let usd = self.input * input_tokens as f64 + self.output * output_tokens as f64;
+            let usd = self.input * plain as f64
+                + self.cached_input.unwrap_or(self.input) * usage.cached_input as f64
+                + self.cache_write.unwrap_or(self.input) * usage.cache_write as f64
+                + self.output * usage.output as f64;
             // A hair below the next whole one is a rounding error of the products, not a cost.
             (usd * 1e6 - 1e-6).ceil().max(0.0) as u64
         };

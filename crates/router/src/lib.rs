@@ -13,8 +13,10 @@ mod recipe;
 mod record;
 mod router;
 
-pub use crew::{Crew, CrewError, Defaults, Model, Price, RoleConfig};
-pub use provider::{Author, Message, ModelError, ModelRequest, ModelResponse, Provider, Role};
+pub use crew::{Api, Crew, CrewError, Defaults, Model, Price, RoleConfig, Supports};
+pub use provider::{
+    Author, ErrorClass, Finish, Message, ModelError, ModelRequest, ModelResponse, Provider, Role, Usage,
+};
 pub use recipe::RecipeProvider;
 pub use record::{CallRecord, Verdict};
 pub use router::{Answer, Ask, AskError, Router};

@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use serde_json::Value;
 
-use crate::provider::{Author, ModelError, ModelRequest, ModelResponse, Provider, Role};
+use crate::provider::{
+    Author, ErrorClass, Finish, ModelError, ModelRequest, ModelResponse, Provider, Role, Usage,
+};
 
 /// Answers from the recipe in the request.
 #[derive(Debug, Clone, Copy, Default)]
@@ -34,7 +36,13 @@ impl Provider for RecipeProvider {
             Role::Reviewer => return Err(refused("a recipe has no answer for the reviewer")),
         };
         let earlier = request.prompt.iter().filter(|message| message.author == Author::Assistant).count();
-        Ok(ModelResponse { text: answer(recipe, section, earlier), input_tokens: 0, output_tokens: 0 })
+        Ok(ModelResponse {
+            text: answer(recipe, section, earlier),
+            usage: Usage::default(),
+            finish: Finish::Complete,
+            finish_word: String::new(),
+            request_id: String::new(),
+        })
     }
 }
 
@@ -60,5 +68,5 @@ fn answer(recipe: &str, section: &str, earlier: usize) -> String {
 
 /// Asking again brings nothing else until a person has changed the spec.
 fn refused(message: &str) -> ModelError {
-    ModelError::Refused { message: message.to_owned() }
+    ModelError::new(ErrorClass::ContentPolicy, message)
 }

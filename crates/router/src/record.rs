@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::contracts::ContractError;
 use crate::crew::Model;
-use crate::provider::{Message, ModelError, ModelRequest, ModelResponse, Role};
+use crate::provider::{Message, ModelError, ModelRequest, ModelResponse, Role, Usage};
 
 /// One call of a model, whatever came of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,10 +27,8 @@ pub struct CallRecord {
     pub answer: Option<String>,
     /// SHA-256 of `answer`, in hexadecimal.
     pub answer_sha256: Option<String>,
-    /// All input tokens.
-    pub input_tokens: u64,
-    /// All output tokens.
-    pub output_tokens: u64,
+    /// What it is charged for.
+    pub usage: Usage,
     /// Tokens times the crew file's prices, in millionths of a US dollar.
     pub cost_micro_usd: u64,
     /// What became of it.
@@ -64,13 +62,12 @@ impl CallRecord {
         Self {
             role: request.role,
             provider: provider.to_owned(),
-            model: request.model.clone(),
+            model: request.model.model_id.clone(),
             prompt_sha256: sha256(&prompt),
             prompt,
             answer: None,
             answer_sha256: None,
-            input_tokens: 0,
-            output_tokens: 0,
+            usage: Usage::default(),
             cost_micro_usd: 0,
             verdict: Verdict::Failed,
             repaired: false,
@@ -81,12 +78,10 @@ impl CallRecord {
     }
 
     pub(crate) fn fill(&mut self, response: &ModelResponse, model: &Model) {
-        let (input, output) = (response.input_tokens, response.output_tokens);
         self.answer_sha256 = Some(sha256(&response.text));
         self.answer = Some(response.text.clone());
-        self.input_tokens = input;
-        self.output_tokens = output;
-        self.cost_micro_usd = model.price.micro_usd(input, output);
+        self.usage = response.usage;
+        self.cost_micro_usd = model.price.micro_usd(&response.usage);
     }
 }
 

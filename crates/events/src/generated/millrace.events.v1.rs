@@ -57,6 +57,19 @@ pub enum ErrorCode {
     ForgeUnavailable = 51,
     EventInvalid = 52,
     LogDiffers = 53,
+    ModelKeyRejected = 54,
+    ModelRequestInvalid = 55,
+    ModelContextExceeded = 56,
+    ModelsSwitchedOff = 57,
+    IterationsExceeded = 58,
+    FormatErrorsExceeded = 59,
+    AgentRepeats = 60,
+    AgentAlternates = 61,
+    AgentMonologue = 62,
+    PlanUngrounded = 63,
+    ProfileMissing = 64,
+    SetupFailed = 65,
+    ReviewRejected = 66,
 }
 impl ErrorCode {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -119,6 +132,19 @@ impl ErrorCode {
             Self::ForgeUnavailable => "ERROR_CODE_FORGE_UNAVAILABLE",
             Self::EventInvalid => "ERROR_CODE_EVENT_INVALID",
             Self::LogDiffers => "ERROR_CODE_LOG_DIFFERS",
+            Self::ModelKeyRejected => "ERROR_CODE_MODEL_KEY_REJECTED",
+            Self::ModelRequestInvalid => "ERROR_CODE_MODEL_REQUEST_INVALID",
+            Self::ModelContextExceeded => "ERROR_CODE_MODEL_CONTEXT_EXCEEDED",
+            Self::ModelsSwitchedOff => "ERROR_CODE_MODELS_SWITCHED_OFF",
+            Self::IterationsExceeded => "ERROR_CODE_ITERATIONS_EXCEEDED",
+            Self::FormatErrorsExceeded => "ERROR_CODE_FORMAT_ERRORS_EXCEEDED",
+            Self::AgentRepeats => "ERROR_CODE_AGENT_REPEATS",
+            Self::AgentAlternates => "ERROR_CODE_AGENT_ALTERNATES",
+            Self::AgentMonologue => "ERROR_CODE_AGENT_MONOLOGUE",
+            Self::PlanUngrounded => "ERROR_CODE_PLAN_UNGROUNDED",
+            Self::ProfileMissing => "ERROR_CODE_PROFILE_MISSING",
+            Self::SetupFailed => "ERROR_CODE_SETUP_FAILED",
+            Self::ReviewRejected => "ERROR_CODE_REVIEW_REJECTED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -178,6 +204,19 @@ impl ErrorCode {
             "ERROR_CODE_FORGE_UNAVAILABLE" => Some(Self::ForgeUnavailable),
             "ERROR_CODE_EVENT_INVALID" => Some(Self::EventInvalid),
             "ERROR_CODE_LOG_DIFFERS" => Some(Self::LogDiffers),
+            "ERROR_CODE_MODEL_KEY_REJECTED" => Some(Self::ModelKeyRejected),
+            "ERROR_CODE_MODEL_REQUEST_INVALID" => Some(Self::ModelRequestInvalid),
+            "ERROR_CODE_MODEL_CONTEXT_EXCEEDED" => Some(Self::ModelContextExceeded),
+            "ERROR_CODE_MODELS_SWITCHED_OFF" => Some(Self::ModelsSwitchedOff),
+            "ERROR_CODE_ITERATIONS_EXCEEDED" => Some(Self::IterationsExceeded),
+            "ERROR_CODE_FORMAT_ERRORS_EXCEEDED" => Some(Self::FormatErrorsExceeded),
+            "ERROR_CODE_AGENT_REPEATS" => Some(Self::AgentRepeats),
+            "ERROR_CODE_AGENT_ALTERNATES" => Some(Self::AgentAlternates),
+            "ERROR_CODE_AGENT_MONOLOGUE" => Some(Self::AgentMonologue),
+            "ERROR_CODE_PLAN_UNGROUNDED" => Some(Self::PlanUngrounded),
+            "ERROR_CODE_PROFILE_MISSING" => Some(Self::ProfileMissing),
+            "ERROR_CODE_SETUP_FAILED" => Some(Self::SetupFailed),
+            "ERROR_CODE_REVIEW_REJECTED" => Some(Self::ReviewRejected),
             _ => None,
         }
     }
@@ -325,6 +364,11 @@ pub struct WorkOrder {
     pub not_before: ::core::option::Option<::prost_types::Timestamp>,
     #[prost(enumeration = "Priority", tag = "17")]
     pub priority: i32,
+    /// After an approval: the phase to go on from, and what the phases before it have left.
+    #[prost(enumeration = "Phase", tag = "18")]
+    pub resume_from: i32,
+    #[prost(message, repeated, tag = "19")]
+    pub phases: ::prost::alloc::vec::Vec<PhaseRecord>,
 }
 /// A fired deadline, delivered to the service that armed it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -341,6 +385,21 @@ pub struct TimerFired {
     /// Counts re-arming of the same timer, from 0.
     #[prost(uint32, tag = "4")]
     pub round: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PhaseRecord {
+    #[prost(enumeration = "Phase", tag = "1")]
+    pub phase: i32,
+    /// From 1; a backtrack opens the next one.
+    #[prost(uint32, tag = "2")]
+    pub iteration: u32,
+    #[prost(message, repeated, tag = "3")]
+    pub evidence: ::prost::alloc::vec::Vec<Blob>,
+    /// At most 200 characters.
+    #[prost(string, tag = "4")]
+    pub summary: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "5")]
+    pub duration_ms: u64,
 }
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -1322,21 +1381,6 @@ pub struct WorkOrderAcknowledged {
     pub instance: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
-pub struct PhaseRecord {
-    #[prost(enumeration = "Phase", tag = "1")]
-    pub phase: i32,
-    /// From 1; a backtrack opens the next one.
-    #[prost(uint32, tag = "2")]
-    pub iteration: u32,
-    #[prost(message, repeated, tag = "3")]
-    pub evidence: ::prost::alloc::vec::Vec<Blob>,
-    /// At most 200 characters.
-    #[prost(string, tag = "4")]
-    pub summary: ::prost::alloc::string::String,
-    #[prost(uint64, tag = "5")]
-    pub duration_ms: u64,
-}
-#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PhaseCompleted {
     #[prost(message, optional, tag = "1")]
     pub task: ::core::option::Option<TaskRef>,
@@ -1356,9 +1400,21 @@ pub struct PhaseReverted {
     #[prost(string, tag = "5")]
     pub reason: ::prost::alloc::string::String,
 }
+/// A model that could have been asked.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ModelCandidate {
+    /// Its name in the crew file, and who offers it.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub provider: ::prost::alloc::string::String,
+    /// Why it was not asked, such as `residency: eu is required, us is offered`; empty for the one that was.
+    #[prost(string, tag = "3")]
+    pub dropped: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ModelCallRecord {
-    /// `planner`, `implementer` or `reviewer`.
+    /// As in the crew file, such as `planner`, `implementer` or `reviewer`.
     #[prost(string, tag = "1")]
     pub role: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
@@ -1387,13 +1443,76 @@ pub struct ModelCallRecord {
     pub contract_errors: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(uint64, tag = "12")]
     pub duration_ms: u64,
+    /// The whole choice, in the order in which the policy put it, and the policy: `ordered`, `cheapest`, `fastest`
+    /// or `weighted`.
+    #[prost(message, repeated, tag = "13")]
+    pub candidates: ::prost::alloc::vec::Vec<ModelCandidate>,
+    #[prost(string, tag = "14")]
+    pub policy: ::prost::alloc::string::String,
+    /// SHA-256 of the crew file in hex.
+    #[prost(string, tag = "15")]
+    pub crew_sha256: ::prost::alloc::string::String,
+    /// The prompt artifact, such as `implementer`, its version, and the SHA-256 of its bytes in the store, before the
+    /// task's own texts were put into it. `prompt_sha256` names what was sent.
+    #[prost(string, tag = "16")]
+    pub prompt: ::prost::alloc::string::String,
+    #[prost(string, tag = "17")]
+    pub prompt_version: ::prost::alloc::string::String,
+    #[prost(string, tag = "18")]
+    pub artifact_sha256: ::prost::alloc::string::String,
+    /// SHA-256 of the canonical persona in hex, and which of two versions that run side by side this is.
+    #[prost(string, tag = "19")]
+    pub persona_sha256: ::prost::alloc::string::String,
+    #[prost(string, tag = "20")]
+    pub variant: ::prost::alloc::string::String,
+    /// Of the input tokens: read from and written to a cache. Of the output tokens: reasoning.
+    #[prost(uint64, tag = "21")]
+    pub cached_input_tokens: u64,
+    #[prost(uint64, tag = "22")]
+    pub cache_write_tokens: u64,
+    #[prost(uint64, tag = "23")]
+    pub reasoning_tokens: u64,
+    /// Requests that were sent for it, the last one included.
+    #[prost(uint32, tag = "24")]
+    pub requests: u32,
+    /// The light model was taken because 90 % of a budget is spent.
+    #[prost(bool, tag = "25")]
+    pub downgraded: bool,
+    /// How the provider says that it ended, such as `stop`, and its own id of the request.
+    #[prost(string, tag = "26")]
+    pub finish: ::prost::alloc::string::String,
+    #[prost(string, tag = "27")]
+    pub request_id: ::prost::alloc::string::String,
+    /// Why there is no answer.
+    #[prost(message, optional, tag = "28")]
+    pub failure: ::core::option::Option<Failure>,
+    #[prost(enumeration = "Phase", tag = "29")]
+    pub phase: i32,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ModelCalled {
     #[prost(message, optional, tag = "1")]
     pub task: ::core::option::Option<TaskRef>,
     #[prost(message, optional, tag = "2")]
     pub call: ::core::option::Option<ModelCallRecord>,
+}
+/// Another model than the one that was asked first: never for another reason than the crew file allows.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ModelFellBack {
+    #[prost(message, optional, tag = "1")]
+    pub task: ::core::option::Option<TaskRef>,
+    #[prost(string, tag = "2")]
+    pub role: ::prost::alloc::string::String,
+    /// Names in the crew file.
+    #[prost(string, tag = "3")]
+    pub from: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub to: ::prost::alloc::string::String,
+    /// `connection`, `timeout`, `server`, `rate_limited`, `context_window` or `content_policy`.
+    #[prost(string, tag = "5")]
+    pub class: ::prost::alloc::string::String,
+    #[prost(string, tag = "6")]
+    pub reason: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ContractViolated {

@@ -30,6 +30,7 @@ pub(super) fn fold(fact: &Fact<'_>, event: &WorkerEvent) -> Vec<Change> {
         WorkerEvent::ChecksCompleted(event) => checked(fact, event),
         // Kept in the history; no row of their own.
         WorkerEvent::PhaseReverted(_)
+        | WorkerEvent::ModelFellBack(_)
         | WorkerEvent::ContractViolated(_)
         | WorkerEvent::PromptDriftDetected(_) => Vec::new(),
     }

@@ -112,6 +112,12 @@ fn work(name: &str, data: &Data) -> Option<String> {
             data.text("/call/model"),
             data.text("/call/verdict").replace('_', " ")
         ),
+        "ModelFellBack" => format!(
+            "{} was asked instead of {} ({})",
+            data.text("/to"),
+            data.text("/from"),
+            data.text("/class").replace('_', " ")
+        ),
         "ContractViolated" => {
             let first =
                 data.list("/errors").first().map(|error| error.itself().to_owned()).unwrap_or_default();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_router::{AskError, Author, ModelError, Role, Verdict};
+use millrace_router::{AskError, Author, ErrorClass, ModelError, Role, Verdict};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -13,7 +13,7 @@ use crate::support::{CREW, Scripted, ask, good_change, good_plan, router};
 const BAD: &str = r#"{"rollback_plan": "", "idempotency_key": "k", "risk_level": "huge"}"#;
 
 fn unavailable() -> ModelError {
-    ModelError::Unavailable { message: "503".to_owned() }
+    ModelError::new(ErrorClass::Server, "503")
 }
 
 fn silent() -> Arc<Scripted> {
@@ -93,7 +93,7 @@ async fn a_call_is_recorded_with_hashes_tokens_and_cost() {
     assert_eq!(call.prompt_sha256, hex::encode(Sha256::digest(&call.prompt)));
     assert!(call.prompt.contains("Make the link red.") && call.prompt.contains("You plan."));
     // 1000 * 3.0 + 10 * 15.0 millionths.
-    assert_eq!((call.input_tokens, call.output_tokens, call.cost_micro_usd), (1000, 10, 3150));
+    assert_eq!((call.usage.input, call.usage.output, call.cost_micro_usd), (1000, 10, 3150));
     assert_eq!((call.verdict, call.repaired, call.error.clone()), (Verdict::Accepted, true, None));
 }
 
@@ -116,7 +116,7 @@ async fn an_unavailable_candidate_is_followed_by_the_next_and_both_are_recorded(
 
 #[tokio::test]
 async fn an_exhausted_quota_is_not_worked_around() {
-    let quota = ModelError::QuotaExhausted { message: "pay first".to_owned() };
+    let quota = ModelError::new(ErrorClass::Billing, "pay first");
     let first = Scripted::new("first", [Err(quota.clone())]);
     let second = Scripted::new("second", [Ok(good_plan().to_string())]);
     let error = router(CREW, vec![first, second.clone()])

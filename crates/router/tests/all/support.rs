@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use millrace_router::contracts::Contracts;
-use millrace_router::{Ask, Crew, Message, ModelError, ModelRequest, ModelResponse, Provider, Role, Router};
+use millrace_router::{
+    Ask, Crew, Finish, Message, ModelError, ModelRequest, ModelResponse, Provider, Role, Router, Usage,
+};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -37,7 +39,7 @@ impl Provider for Scripted {
     }
 
     async fn complete(&self, request: &ModelRequest<'_>) -> Result<ModelResponse, ModelError> {
-        self.asked.lock().unwrap().push((request.model.clone(), request.prompt.clone()));
+        self.asked.lock().unwrap().push((request.model.model_id.clone(), request.prompt.clone()));
         let next = {
             let mut script = self.script.lock().unwrap();
             match script.len() {
@@ -47,7 +49,13 @@ impl Provider for Scripted {
             }
         };
         match next {
-            Some(answer) => answer.map(|text| ModelResponse { text, input_tokens: 1000, output_tokens: 10 }),
+            Some(answer) => answer.map(|text| ModelResponse {
+                text,
+                usage: Usage { input: 1000, output: 10, ..Usage::default() },
+                finish: Finish::Complete,
+                finish_word: String::new(),
+                request_id: String::new(),
+            }),
             // An empty script is a model that never answers.
             None => std::future::pending().await,
         }

@@ -63,6 +63,7 @@ pub(super) fn worker(limits: &Limits, state: &Task, event: &WorkerEvent, context
         WorkerEvent::PhaseCompleted(_)
         | WorkerEvent::PhaseReverted(_)
         | WorkerEvent::ModelCalled(_)
+        | WorkerEvent::ModelFellBack(_)
         | WorkerEvent::ContractViolated(_)
         | WorkerEvent::ToolCallRefused(_)
         | WorkerEvent::PromptDriftDetected(_) => return Ok(None),

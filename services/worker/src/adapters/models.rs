@@ -95,11 +95,11 @@ impl Provider for Traced {
     async fn complete(&self, request: &ModelRequest<'_>) -> Result<ModelResponse, ModelError> {
         let chat = tracing::info_span!(
             "chat",
-            otel.name = %span::model_call("chat", &request.model),
+            otel.name = %span::model_call("chat", &request.model.model_id),
             otel.kind = "client",
             { attribute::GEN_AI_OPERATION_NAME } = "chat",
             { attribute::GEN_AI_PROVIDER_NAME } = self.inner.name(),
-            { attribute::GEN_AI_REQUEST_MODEL } = %request.model,
+            { attribute::GEN_AI_REQUEST_MODEL } = %request.model.model_id,
             gen_ai.agent.name = request.role.name(),
             { attribute::GEN_AI_USAGE_INPUT_TOKENS } = tracing::field::Empty,
             { attribute::GEN_AI_USAGE_OUTPUT_TOKENS } = tracing::field::Empty,
@@ -107,8 +107,8 @@ impl Provider for Traced {
         let response = self.inner.complete(request).instrument(chat.clone()).await;
         match &response {
             Ok(response) => {
-                chat.record(attribute::GEN_AI_USAGE_INPUT_TOKENS, response.input_tokens);
-                chat.record(attribute::GEN_AI_USAGE_OUTPUT_TOKENS, response.output_tokens);
+                chat.record(attribute::GEN_AI_USAGE_INPUT_TOKENS, response.usage.input);
+                chat.record(attribute::GEN_AI_USAGE_OUTPUT_TOKENS, response.usage.output);
             }
             Err(error) => millrace_telemetry::context::set_error(&chat, &error.to_string()),
         }

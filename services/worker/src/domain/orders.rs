@@ -66,6 +66,7 @@ impl Orders {
             WorkerEvent::PhaseCompleted(_)
             | WorkerEvent::PhaseReverted(_)
             | WorkerEvent::ModelCalled(_)
+            | WorkerEvent::ModelFellBack(_)
             | WorkerEvent::ContractViolated(_)
             | WorkerEvent::ToolCallRefused(_)
             | WorkerEvent::PromptDriftDetected(_) => {}

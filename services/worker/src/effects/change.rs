@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use millrace_events::v1::{ExecutionCompleted, Phase};
 use millrace_events::{Code, WorkerEvent};
-use millrace_router::{Ask, AskError, ModelError, Role};
+use millrace_router::{Ask, AskError, ErrorClass, Role};
 use millrace_telemetry::names::{attribute, span};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -158,11 +158,16 @@ fn unanswered(job: &Job<'_>, error: &AskError) -> Stop {
                 .with("answers", attempts.to_string())
         }
         AskError::Model { source, .. } => {
-            let code = match source {
-                ModelError::Unavailable { .. } => Code::ModelUnavailable,
-                ModelError::RateLimited { .. } => Code::ModelRateLimited,
-                ModelError::QuotaExhausted { .. } => Code::ModelQuotaExhausted,
-                ModelError::Refused { .. } => Code::ModelRefused,
+            let code = match source.class {
+                ErrorClass::Connection | ErrorClass::Timeout | ErrorClass::Server | ErrorClass::Garbled => {
+                    Code::ModelUnavailable
+                }
+                ErrorClass::RateLimited => Code::ModelRateLimited,
+                ErrorClass::DailyQuota | ErrorClass::Billing => Code::ModelQuotaExhausted,
+                ErrorClass::Authentication => Code::ModelKeyRejected,
+                ErrorClass::InvalidRequest => Code::ModelRequestInvalid,
+                ErrorClass::ContextWindow => Code::ModelContextExceeded,
+                ErrorClass::ContentPolicy => Code::ModelRefused,
             };
             Stop::caused(code, format!("{error}: {source}"), error)
         }

@@ -170,13 +170,17 @@ fn record(call: &CallRecord) -> ModelCallRecord {
         model: call.model.clone(),
         prompt_sha256: call.prompt_sha256.clone(),
         answer_sha256: call.answer_sha256.clone().unwrap_or_default(),
-        input_tokens: call.input_tokens,
-        output_tokens: call.output_tokens,
+        input_tokens: call.usage.input,
+        output_tokens: call.usage.output,
         cost_micro_usd: call.cost_micro_usd,
         verdict: verdict.to_owned(),
         repaired: call.repaired,
         contract_errors: call.contract_errors.iter().map(|error| brief(&error.to_string(), 500)).collect(),
         duration_ms: millis(call.duration),
+        cached_input_tokens: call.usage.cached_input,
+        cache_write_tokens: call.usage.cache_write,
+        reasoning_tokens: call.usage.reasoning,
+        ..ModelCallRecord::default()
     }
 }
 

@@ -14,7 +14,7 @@ use millrace_events::v1::{
     WorkOrder, WorkOrderIssued, WorkOrderKind,
 };
 use millrace_events::{CONTENT_TYPE_PROTOBUF, Code, Envelope, Event, Key, Log, LogEvent, WorkerEvent};
-use millrace_router::{ModelError, ModelRequest, ModelResponse, Provider};
+use millrace_router::{Finish, ModelError, ModelRequest, ModelResponse, Provider, Usage};
 use millrace_runtime::blobs::Blobs;
 use millrace_runtime::bootstrap::{Declared, Installation};
 use millrace_runtime::broker::{Append, Broker};
@@ -434,7 +434,13 @@ impl Provider for Scripted {
         let mut asked = self.asked.lock().unwrap();
         asked.push(request.prompt.last().unwrap().text.clone());
         let answer = self.answers.get(asked.len() - 1).or(self.answers.last()).unwrap();
-        Ok(ModelResponse { text: (*answer).to_owned(), input_tokens: 1, output_tokens: 1 })
+        Ok(ModelResponse {
+            text: (*answer).to_owned(),
+            usage: Usage { input: 1, output: 1, ..Usage::default() },
+            finish: Finish::Complete,
+            finish_word: String::new(),
+            request_id: String::new(),
+        })
     }
 }
 

@@ -280,6 +280,7 @@ fn of_facts(view: &View, label: &Label, owed: &[String]) -> Option<&'static str>
         "PhaseCompleted",
         "PhaseReverted",
         "ModelCalled",
+        "ModelFellBack",
         "ContractViolated",
         "ToolCallRefused",
         "PromptDriftDetected",

@@ -44,6 +44,7 @@ pub fn worker() -> Subject<WorkerService> {
                     "PhaseCompleted",
                     "PhaseReverted",
                     "ModelCalled",
+                    "ModelFellBack",
                     "ContractViolated",
                     "ToolCallRefused",
                     "PromptDriftDetected",
