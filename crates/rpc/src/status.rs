@@ -106,10 +106,14 @@ pub const fn status_of(code: Code) -> StatusCode {
         | Code::ToolOutOfPhase
         | Code::ToolNotAllowed
         | Code::SandboxViolation
+        | Code::ModelKeyRejected
         | Code::ModelRefused => StatusCode::PermissionDenied,
-        Code::BudgetExceeded | Code::ModelQuotaExhausted | Code::ModelRateLimited => {
-            StatusCode::ResourceExhausted
-        }
+        Code::BudgetExceeded
+        | Code::ModelContextExceeded
+        | Code::ModelQuotaExhausted
+        | Code::ModelRateLimited
+        | Code::IterationsExceeded
+        | Code::FormatErrorsExceeded => StatusCode::ResourceExhausted,
         Code::ApprovalExpired
         | Code::ExecutionTimeout
         | Code::ChecksTimeout
@@ -124,7 +128,7 @@ pub const fn status_of(code: Code) -> StatusCode {
         Code::MergeConflict | Code::PrHeadMoved | Code::PrBaseMoved | Code::SpecLocked => StatusCode::Aborted,
         Code::LedgerRegressed | Code::SpecChecksumMismatch => StatusCode::DataLoss,
         Code::Cancelled => StatusCode::Cancelled,
-        Code::Internal => StatusCode::Internal,
+        Code::Internal | Code::ModelRequestInvalid => StatusCode::Internal,
         Code::ContractViolation
         | Code::CommandFailed
         | Code::PromptDrift
@@ -140,6 +144,14 @@ pub const fn status_of(code: Code) -> StatusCode {
         | Code::HealthCheckFailed
         | Code::RollbackFailed
         | Code::LogDiffers
+        | Code::ModelsSwitchedOff
+        | Code::AgentRepeats
+        | Code::AgentAlternates
+        | Code::AgentMonologue
+        | Code::PlanUngrounded
+        | Code::ProfileMissing
+        | Code::SetupFailed
+        | Code::ReviewRejected
         | Code::StateMismatch => StatusCode::FailedPrecondition,
     }
 }
