@@ -7,7 +7,17 @@ mod asking;
 mod contracts;
 #[path = "all/crew.rs"]
 mod crew;
+#[path = "all/crew_files.rs"]
+mod crew_files;
+#[path = "all/crew_schema.rs"]
+mod crew_schema;
+#[path = "all/money.rs"]
+mod money;
+#[path = "all/providers.rs"]
+mod providers;
 #[path = "all/recipes.rs"]
 mod recipes;
+#[path = "all/routing.rs"]
+mod routing;
 #[path = "all/support.rs"]
 mod support;

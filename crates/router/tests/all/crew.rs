@@ -21,7 +21,7 @@ fn a_crew_file_is_read() {
     assert_eq!(crew.roles[&Role::Planner].candidates, ["one", "two"]);
     assert_eq!(crew.models["one"].model_id, "model-1");
     assert_eq!(crew.defaults.contract_retries, 3);
-    let defaults = CREW.replace("defaults: {contract_retries: 3, request_timeout_ms: 60000}", "");
+    let defaults = CREW.replace("defaults: {contract_retries: 3, timeout: {request_ms: 60000}}", "");
     assert_eq!(Crew::parse(&defaults, "crew.yaml").unwrap().defaults, Crew::default().defaults);
 }
 
@@ -41,7 +41,7 @@ fn every_mistake_names_the_file_and_the_key() {
         ("contract_retries: 3", "contract_retries: 11", "`defaults.contract_retries`"),
         ("contract_retries: 3", "contract_retrys: 3", "contract_retrys"),
         ("contract_retries: 3", "contract_retries: many", "contract_retries"),
-        ("request_timeout_ms: 60000", "request_timeout_ms: 0", "`defaults.request_timeout_ms`"),
+        ("request_ms: 60000", "request_ms: 0", "`defaults.timeout.request_ms`"),
         ("input: 3.0e-6", "input: -1", "`models.one.price.input`"),
         ("[one, two]", "[one, three]", "`roles.planner.candidates`"),
         ("[one, two]", "[]", "`roles.planner.candidates`"),

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use millrace_router::contracts::Contracts;
-use millrace_router::{Answer, AskError, Crew, ErrorClass, ModelError, RecipeProvider, Role, Router, Verdict};
+use millrace_router::{
+    Answer, AskError, Crew, ErrorClass, ModelError, RecipeProvider, Role, Router, Verdict,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{ask, good_change, good_plan};
@@ -70,11 +72,14 @@ async fn a_list_is_a_series_of_answers() {
 #[tokio::test]
 async fn no_recipe_is_a_refusal_that_says_how_to_write_one() {
     let error = cook(Role::Planner, None).await.unwrap_err();
-    let AskError::Model { source: ModelError { class: ErrorClass::ContentPolicy, message, .. }, calls, .. } = error else {
+    let AskError::Model {
+        source: ModelError { class: ErrorClass::ContentPolicy, message, .. }, trail, ..
+    } = error
+    else {
         panic!("{error}");
     };
     assert!(message.contains(".plan.yaml"), "{message}");
-    assert_eq!(calls.len(), 1);
+    assert_eq!(trail.calls.len(), 1);
 }
 
 #[tokio::test]

@@ -7,7 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use millrace_router::contracts::Contracts;
 use millrace_router::{
-    Ask, Crew, Finish, Message, ModelError, ModelRequest, ModelResponse, Provider, Role, Router, Usage,
+    Ask, Crew, ErrorClass, Finish, Message, ModelError, ModelRequest, ModelResponse, Provider, Role, Router,
+    Usage,
 };
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -17,6 +18,9 @@ pub(crate) struct Scripted {
     name: &'static str,
     script: Mutex<VecDeque<Result<String, ModelError>>>,
     pub(crate) asked: Mutex<Vec<(String, Vec<Message>)>>,
+    /// How long an answer takes.
+    pub(crate) delay: Mutex<Duration>,
+    finish: Finish,
 }
 
 impl Scripted {
@@ -24,7 +28,32 @@ impl Scripted {
         name: &'static str,
         script: impl IntoIterator<Item = Result<String, ModelError>>,
     ) -> Arc<Self> {
-        Arc::new(Self { name, script: Mutex::new(script.into_iter().collect()), asked: Mutex::default() })
+        Arc::new(Self::plain(name, script))
+    }
+
+    fn plain(name: &'static str, script: impl IntoIterator<Item = Result<String, ModelError>>) -> Self {
+        Self {
+            name,
+            script: Mutex::new(script.into_iter().collect()),
+            asked: Mutex::default(),
+            delay: Mutex::default(),
+            finish: Finish::Complete,
+        }
+    }
+
+    /// Every answer is cut off.
+    pub(crate) fn cut_off(name: &'static str, text: &str) -> Arc<Self> {
+        Arc::new(Self { finish: Finish::CutOff, ..Self::plain(name, [Ok(text.to_owned())]) })
+    }
+
+    /// Always a good plan.
+    pub(crate) fn good(name: &'static str) -> Arc<Self> {
+        Self::new(name, [Ok(good_plan().to_string())])
+    }
+
+    /// Always this failure.
+    pub(crate) fn failing(name: &'static str, class: ErrorClass) -> Arc<Self> {
+        Self::new(name, [Err(ModelError::new(class, "as told"))])
     }
 
     pub(crate) fn calls(&self) -> usize {
@@ -40,6 +69,10 @@ impl Provider for Scripted {
 
     async fn complete(&self, request: &ModelRequest<'_>) -> Result<ModelResponse, ModelError> {
         self.asked.lock().unwrap().push((request.model.model_id.clone(), request.prompt.clone()));
+        let delay = *self.delay.lock().unwrap();
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
         let next = {
             let mut script = self.script.lock().unwrap();
             match script.len() {
@@ -52,7 +85,7 @@ impl Provider for Scripted {
             Some(answer) => answer.map(|text| ModelResponse {
                 text,
                 usage: Usage { input: 1000, output: 10, ..Usage::default() },
-                finish: Finish::Complete,
+                finish: self.finish,
                 finish_word: String::new(),
                 request_id: String::new(),
             }),
@@ -64,7 +97,7 @@ impl Provider for Scripted {
 
 pub(crate) const CREW: &str = r#"
 version: "3"
-defaults: {contract_retries: 3, request_timeout_ms: 60000}
+defaults: {contract_retries: 3, timeout: {request_ms: 60000}}
 models:
   one: {provider: first, model_id: model-1, price: {input: 3.0e-6, output: 15.0e-6}}
   two: {provider: second, model_id: model-2}
@@ -79,13 +112,8 @@ pub(crate) fn router(crew: &str, providers: Vec<Arc<dyn Provider>>) -> Router {
 }
 
 pub(crate) fn ask(role: Role) -> Ask {
-    Ask {
-        role,
-        system: "You plan.".to_owned(),
-        prompt: "Make the link red.".to_owned(),
-        recipe: None,
-        deadline: Instant::now() + Duration::from_secs(600),
-    }
+    let deadline = Instant::now() + Duration::from_secs(600);
+    Ask { task: "VTID-01213".to_owned(), ..Ask::new(role, "You plan.", "Make the link red.", deadline) }
 }
 
 pub(crate) fn good_plan() -> Value {
