@@ -29,7 +29,7 @@ pub use json::{descriptors, message_to_json};
 pub use prost_types::Timestamp as WireTimestamp;
 
 pub use message::{MessageError, key_in_subject, read_message};
-pub use scrub::scrub;
+pub use scrub::{TOKEN_MAKES, TokenMake, is_part_of_token, scrub};
 
 pub use key::{Key, KeyError, TaskId, TaskIdError};
 

@@ -3,25 +3,67 @@
 
 /// Put where something was taken out.
 const MASK: &str = "***";
-/// Beginnings of tokens of well-known makes. What follows, up to a character that no token has, is masked.
-const TOKEN_PREFIXES: [&str; 14] = [
-    "ghp_",
-    "gho_",
-    "ghs_",
-    "ghu_",
-    "github_pat_",
-    "glpat-",
-    "sk-",
-    "xoxb-",
-    "xoxp-",
-    "AKIA",
-    "ASIA",
-    "eyJ",
-    "npm_",
-    "SU",
-];
 /// Fewest characters after a prefix that make a token.
 const SHORTEST_TOKEN: usize = 16;
+
+/// One well-known make of tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TokenMake {
+    /// Who issues it, such as `github-token`.
+    pub name: &'static str,
+    /// How it begins.
+    pub prefix: &'static str,
+    /// Fewest characters after the prefix that real ones have. [`scrub`] masks shorter ones too.
+    pub shortest: usize,
+}
+
+/// The makes of tokens that are known, the only such list; of two prefixes that fit, the one that stands first counts.
+/// What follows a prefix, up to a character that no token has, belongs to the token.
+pub const TOKEN_MAKES: &[TokenMake] = &[
+    make("github-token", "ghp_", 36),
+    make("github-token", "gho_", 36),
+    make("github-token", "ghs_", 36),
+    make("github-token", "ghu_", 36),
+    make("github-token", "ghr_", 36),
+    make("github-token", "github_pat_", 36),
+    make("gitlab-token", "glpat-", 20),
+    make("gitlab-token", "gldt-", 20),
+    make("gitlab-token", "glrt-", 20),
+    make("gitlab-token", "glptt-", 20),
+    make("anthropic-key", "sk-ant-", 32),
+    make("openai-key", "sk-proj-", 32),
+    make("openai-key", "sk-svcacct-", 32),
+    make("openai-key", "sk-", 32),
+    make("slack-token", "xoxb-", 20),
+    make("slack-token", "xoxp-", 20),
+    make("slack-token", "xoxa-", 20),
+    make("slack-token", "xoxr-", 20),
+    make("slack-token", "xoxs-", 20),
+    make("slack-token", "xapp-", 20),
+    make("aws-access-key-id", "AKIA", 16),
+    make("aws-access-key-id", "ASIA", 16),
+    make("google-api-key", "AIza", 35),
+    make("google-token", "ya29.", 30),
+    make("stripe-key", "sk_live_", 16),
+    make("stripe-key", "rk_live_", 16),
+    make("stripe-key", "sk_test_", 16),
+    make("stripe-key", "rk_test_", 16),
+    make("stripe-key", "whsec_", 24),
+    make("npm-token", "npm_", 36),
+    make("hugging-face-token", "hf_", 30),
+    make("json-web-token", "eyJ", 24),
+    make("nats-seed", "SU", 56),
+];
+
+const fn make(name: &'static str, prefix: &'static str, shortest: usize) -> TokenMake {
+    TokenMake { name, prefix, shortest }
+}
+
+/// Whether a character may stand in a token.
+#[must_use]
+pub fn is_part_of_token(character: char) -> bool {
+    character.is_ascii_alphanumeric() || matches!(character, '_' | '-' | '.')
+}
 
 /// `text` with credentials in URLs and tokens of well-known makes masked.
 pub fn scrub(text: &str) -> String {
@@ -45,7 +87,7 @@ fn mask_user_info(word: &str) -> String {
 }
 
 fn mask_tokens(word: &str) -> String {
-    let is_part = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+    let is_part = is_part_of_token;
     let mut masked = String::with_capacity(word.len());
     let mut rest = word;
     while !rest.is_empty() {
@@ -61,8 +103,8 @@ fn mask_tokens(word: &str) -> String {
 }
 
 fn is_token(part: &str) -> bool {
-    TOKEN_PREFIXES.iter().any(|prefix| {
-        part.strip_prefix(prefix)
+    TOKEN_MAKES.iter().any(|make| {
+        part.strip_prefix(make.prefix)
             .is_some_and(|rest| rest.len() >= SHORTEST_TOKEN && rest.chars().any(|c| c.is_ascii_digit()))
     })
 }
@@ -89,6 +131,15 @@ mod tests {
             ("Authorization: Bearer abc.def\nnext".to_owned(), "Authorization: Bearer ***\nnext"),
         ] {
             assert_eq!(scrub(&text), expected);
+        }
+    }
+
+    #[test]
+    fn every_make_is_masked() {
+        for make in TOKEN_MAKES {
+            assert!(make.shortest >= SHORTEST_TOKEN, "{make:?}");
+            let token = format!("{}{}", make.prefix, "a1B2".repeat(14));
+            assert_eq!(scrub(&token), "***", "{make:?}");
         }
     }
 

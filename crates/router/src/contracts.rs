@@ -1,4 +1,4 @@
-//! The contracts: what a model's answer must be before anything acts on it (S0-2.2a, S0-2.2b, S0-2.2d).
+//! The contracts: what a model's answer must be before anything acts on it (S0-2.2a to S0-2.2d, S4-IMP-27).
 //!
 //! The schemas are files under `schemas/contracts/`, JSON Schema 2020-12, and are built into the program.
 
@@ -54,9 +54,17 @@ pub enum ContractDefect {
     },
 }
 
-const BUNDLED: [(&str, &str); 2] = [
+const BUNDLED: [(&str, &str); 10] = [
     ("planner", include_str!("../../../schemas/contracts/planner.schema.json")),
     ("worker", include_str!("../../../schemas/contracts/worker.schema.json")),
+    ("validator", include_str!("../../../schemas/contracts/validator.schema.json")),
+    ("reviewer", include_str!("../../../schemas/contracts/reviewer.schema.json")),
+    ("agent_turn", include_str!("../../../schemas/contracts/agent_turn.schema.json")),
+    ("problem_spec", include_str!("../../../schemas/contracts/problem_spec.schema.json")),
+    ("plan", include_str!("../../../schemas/contracts/plan.schema.json")),
+    ("change_set", include_str!("../../../schemas/contracts/change_set.schema.json")),
+    ("pr_summary", include_str!("../../../schemas/contracts/pr_summary.schema.json")),
+    ("risk_report", include_str!("../../../schemas/contracts/risk_report.schema.json")),
 ];
 
 impl Contracts {
@@ -76,6 +84,11 @@ impl Contracts {
             by_name.insert(name, Contract { schema, validator });
         }
         Ok(Self { by_name })
+    }
+
+    /// The names of all contracts, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.by_name.keys().copied()
     }
 
     /// The contract of that name, if there is one.
