@@ -48,21 +48,6 @@ impl Limits {
     pub(crate) fn memory_short_bytes(&self) -> u64 {
         nine_tenths(self.memory_bytes)
     }
-
-    /// The call of util-linux' `prlimit` that puts the kernel's share of these limits on a process. It runs
-    /// inside the user namespace, where RLIMIT_NPROC counts that namespace's processes alone (Linux 5.14).
-    pub(crate) fn prlimit(&self) -> Vec<String> {
-        vec![
-            "/usr/bin/prlimit".to_owned(),
-            format!("--cpu={}", self.cpu_seconds),
-            format!("--as={}", self.memory_bytes),
-            format!("--nproc={}", self.processes),
-            format!("--fsize={}", self.file_size_bytes),
-            format!("--nofile={OPEN_FILES}"),
-            "--core=0".to_owned(),
-            "--".to_owned(),
-        ]
-    }
 }
 
 fn nine_tenths(of: u64) -> u64 {
@@ -70,4 +55,4 @@ fn nine_tenths(of: u64) -> u64 {
 }
 
 /// Open files per process: enough for compilers, and a bound on files that are deleted but still written.
-const OPEN_FILES: u64 = 1024;
+pub(crate) const OPEN_FILES: u64 = 1024;

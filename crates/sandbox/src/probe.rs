@@ -1,7 +1,11 @@
 //! The proof at start: tools present and new enough, and each denial shown by one short command.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::net::TcpListener;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -11,7 +15,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{SandboxError, SandboxUnavailable};
 use crate::limits::Limits;
-use crate::sandbox::{CommandSpec, Exit, Finished, Sandbox};
+use crate::sandbox::{CommandSpec, Config, Exit, Finished, Mode, Sandbox};
+use crate::shim::Targets;
+use crate::{profile, toolchain};
 
 /// Proves that this sandbox denies what it promises to deny.
 pub(crate) async fn prove(sandbox: &Sandbox) -> Result<(), SandboxUnavailable> {
@@ -22,24 +28,82 @@ pub(crate) async fn prove(sandbox: &Sandbox) -> Result<(), SandboxUnavailable> {
             "set the sandbox's user and group to an unused unprivileged id such as 61000",
         ));
     }
-    check_bwrap(&config.bwrap).await?;
-    for tool in ["/usr/bin/prlimit", "/usr/bin/setpriv", "/usr/bin/unshare"] {
-        if !Path::new(tool).exists() {
-            return Err(unavailable(format!("{tool} is missing"), "apt-get install util-linux"));
+    if config.mode == Mode::Bubblewrap {
+        check_bwrap(&config.bwrap).await?;
+        for tool in ["/usr/bin/setpriv", "/usr/bin/unshare"] {
+            if !Path::new(tool).exists() {
+                return Err(unavailable(format!("{tool} is missing"), "apt-get install util-linux"));
+            }
         }
     }
     let workspace = trial_workspace(&config.scratch).map_err(|error| {
         unavailable(format!("no trial workspace: {error}"), "make the scratch directory writable")
     })?;
+    let bait = Bait::lay(config)
+        .map_err(|error| unavailable(format!("no targets for the self-test: {error}"), "see the reason"))?;
     let mut spec = CommandSpec::new(TRIAL, workspace.path());
     spec.limits = Limits { wall_clock: TRIAL_WALL_CLOCK, processes: TRIAL_PROCESSES, ..Limits::default() };
+    spec.env = bait.variables(sandbox)?;
     let finished = match sandbox.run(&spec, &CancellationToken::new()).await {
         Ok(finished) => finished,
         Err(error) => return Err(explain(&error)),
     };
-    judge(&finished, &workspace)
+    judge(sandbox, &spec, &finished, &workspace)?;
+    if bait.was_taken() {
+        return Err(not_denied("a command can connect to the worker's host"));
+    }
+    toolchain::prove(sandbox, &workspace).await
 }
 
+/// What is laid out beside the sandbox for the self-test to reach for.
+struct Bait {
+    tcp: TcpListener,
+    unix: UnixListener,
+    name: String,
+    secrets: Vec<PathBuf>,
+    _secret: tempfile::NamedTempFile,
+    loopback: bool,
+}
+
+impl Bait {
+    fn lay(config: &Config) -> std::io::Result<Self> {
+        let tcp = TcpListener::bind("127.0.0.1:0")?;
+        tcp.set_nonblocking(true)?;
+        let secret = tempfile::Builder::new().prefix("millrace-secret-").tempfile_in(&config.scratch)?;
+        fs::write(secret.path(), "for the worker alone")?;
+        let name = secret.path().display().to_string();
+        let unix = UnixListener::bind_addr(&SocketAddr::from_abstract_name(name.as_bytes())?)?;
+        unix.set_nonblocking(true)?;
+        let secrets = config.secrets.iter().cloned().chain([secret.path().to_owned()]).collect();
+        Ok(Self { tcp, unix, name, secrets, _secret: secret, loopback: config.loopback })
+    }
+
+    /// Where the shim is, and what it is to try.
+    fn variables(&self, sandbox: &Sandbox) -> Result<BTreeMap<String, String>, SandboxUnavailable> {
+        let broken =
+            |error: &dyn std::fmt::Display| unavailable(format!("no self-test: {error}"), "report it");
+        let targets = Targets {
+            tcp: self.tcp.local_addr().map_err(|error| broken(&error))?,
+            abstract_socket: self.name.clone(),
+            process: i32::try_from(std::process::id()).map_err(|error| broken(&error))?,
+            process_table: fs::read_link("/proc/self/ns/pid").unwrap_or_default().display().to_string(),
+            secrets: self.secrets.clone(),
+            loopback: self.loopback,
+        };
+        let targets = serde_json::to_string(&targets).map_err(|error| broken(&error))?;
+        Ok(BTreeMap::from([
+            (TRIAL_SHIM.to_owned(), sandbox.shim_inside().display().to_string()),
+            (TRIAL_TARGETS.to_owned(), targets),
+        ]))
+    }
+
+    fn was_taken(&self) -> bool {
+        self.tcp.accept().is_ok() || self.unix.accept().is_ok()
+    }
+}
+
+const TRIAL_SHIM: &str = "TRIAL_SHIM";
+const TRIAL_TARGETS: &str = "TRIAL_TARGETS";
 const TRIAL_WALL_CLOCK: Duration = Duration::from_secs(20);
 const TRIAL_PROCESSES: u64 = 16;
 const OLDEST_BWRAP: (u64, u64) = (0, 8);
@@ -48,42 +112,42 @@ const OLDEST_BWRAP: (u64, u64) = (0, 8);
 /// file's owner alone may deny a write today. Subshells keep a refused redirection or fork from ending the
 /// script, and the kernel ends the sleepers with the sandbox.
 const TRIAL: &str = r#"
+"$TRIAL_SHIM" millrace-sandbox-shim attempt "$TRIAL_TARGETS" || echo "got=no report of the attempts"
 for ns in net pid ipc uts user mnt; do echo "ns-$ns=$(readlink /proc/self/ns/$ns)"; done
-awk '/^(CapEff|CapPrm|CapBnd|CapAmb|NoNewPrivs):/ { print $1 $2 }' /proc/self/status 2>/dev/null \
-  || grep -E '^(CapEff|CapPrm|CapBnd|CapAmb|NoNewPrivs):' /proc/self/status | tr -d '\t'
 for place in / /usr/ /etc/ /dev/ .git/ .git/hooks/; do
-  ( : > "${place}millrace-trial" ) 2>/dev/null && echo "wrote=$place"
+  ( : > "${place}millrace-trial" ) 2>/dev/null && echo "got=write access to $place"
 done
 while read -r _ _ _ _ place options _; do
   case "$place" in /|/usr|/dev|/etc/passwd|/workspace/.git)
-    case "$options" in ro,*) ;; *) echo "wrote=$place" ;; esac ;;
+    case "$options" in ro,*) ;; *) echo "got=write access to $place" ;; esac ;;
   esac
-done < /proc/self/mountinfo
-mv .git moved 2>/dev/null && echo "wrote=.git by renaming"
-unshare --user true 2>/dev/null && echo "wrote=a new user namespace"
+done 2>/dev/null < /proc/self/mountinfo
+mv .git moved 2>/dev/null && echo "got=write access to .git by renaming"
+unshare --user true 2>/dev/null && echo "got=a new user namespace"
+unshare --mount true 2>/dev/null && echo "got=a new mount namespace"
+mount -t tmpfs none /tmp 2>/dev/null && echo "got=a mount"
 ( : > in-workspace ) && echo "workspace=writable"
-while read -r what of soft hard _; do
-  [ "$what $of" = "Max processes" ] && echo "processes=$soft/$hard"
-done < /proc/self/limits
+( : > "${TMPDIR:-/tmp}/file" ) && echo "temporary=writable"
 echo "end=reached"
 ( n=0; while [ $n -lt 64 ]; do sleep 20 >/dev/null 2>&1 & n=$((n+1)); : > "started-$n"; done ) 2>/dev/null
 "#;
 
-fn judge(finished: &Finished, workspace: &TempDir) -> Result<(), SandboxUnavailable> {
+fn judge(
+    sandbox: &Sandbox,
+    spec: &CommandSpec,
+    finished: &Finished,
+    workspace: &TempDir,
+) -> Result<(), SandboxUnavailable> {
     let text = String::from_utf8_lossy(&finished.output);
-    let failed = |what: String| {
-        Err(unavailable(
-            format!("the self-test found that {what}"),
-            "use an unmodified bubblewrap 0.8.0 or newer on Linux 5.14 or newer",
-        ))
-    };
+    let failed = |what: String| Err(not_denied(what));
+    let says = |line: &str| text.lines().any(|said| said == line);
     // The last thing it does is to start processes, and that must be seen.
     let ends = matches!(finished.exit, Exit::Code(_) | Exit::ProcessesExceeded);
-    if !text.lines().any(|line| line == "end=reached") || !ends {
+    if !says("end=reached") || !ends {
         let last = text.lines().last().unwrap_or("no output").trim();
         return failed(format!("a command does not run to its end ({:?}, {last})", finished.exit));
     }
-    for (namespace, what) in NAMESPACES {
+    for (namespace, what) in sandbox.namespaces() {
         let prefix = format!("ns-{namespace}=");
         let inside = text.lines().find_map(|line| line.strip_prefix(&prefix));
         let outside = fs::read_link(format!("/proc/self/ns/{namespace}")).ok();
@@ -94,37 +158,64 @@ fn judge(finished: &Finished, workspace: &TempDir) -> Result<(), SandboxUnavaila
             return failed(format!("{what} is not separate from the host's"));
         }
     }
-    for set in ["CapEff", "CapPrm", "CapBnd", "CapAmb"] {
-        if !text.lines().any(|line| line == format!("{set}:0000000000000000")) {
-            return failed(format!("a command keeps capabilities ({set})"));
-        }
+    if !says("capabilities=none") {
+        return failed("a command keeps capabilities".to_owned());
     }
-    if !text.lines().any(|line| line == "NoNewPrivs:1") {
+    if !says("no_new_privs=true") {
         return failed("a command can gain privileges".to_owned());
     }
-    if let Some(place) = text.lines().find_map(|line| line.strip_prefix("wrote=")) {
-        return failed(format!("a command can change {place}"));
+    if !says("seccomp=true") {
+        return failed("no system call is filtered".to_owned());
+    }
+    if let Some(got) = text.lines().find_map(|line| line.strip_prefix("got=")) {
+        return failed(format!("a command gets {got}"));
+    }
+    let given = profile::variables(sandbox.config(), spec);
+    let inherited = text.lines().filter_map(|line| line.strip_prefix("variable="));
+    if let Some(name) = inherited.into_iter().find(|name| !given.iter().any(|given| given == name)) {
+        return failed(format!("a command gets the worker's variable {name}"));
     }
     if workspace.path().join(".git/hooks/millrace-trial").exists() {
-        return failed("a command can change .git/hooks".to_owned());
+        return failed("a command gets write access to .git/hooks".to_owned());
     }
-    if !text.lines().any(|line| line == "workspace=writable") {
+    if !says("workspace=writable") {
         return failed("a command cannot write to its workspace".to_owned());
     }
+    if !says("temporary=writable") {
+        return failed("a command cannot write to a temporary directory".to_owned());
+    }
+    judge_processes(sandbox.config().mode, &text, finished, workspace)
+}
+
+fn judge_processes(
+    mode: Mode,
+    text: &str,
+    finished: &Finished,
+    workspace: &TempDir,
+) -> Result<(), SandboxUnavailable> {
     let one_too_many = workspace.path().join(format!("started-{TRIAL_PROCESSES}"));
     // Both the limit as the kernel has it and what came of it: the watch may end the trial before the limit is
     // reached, and then the second alone would prove nothing.
+    // Without a user namespace the kernel's limit counts all of the user's processes, so it is higher.
     let limited = format!("processes={TRIAL_PROCESSES}/{TRIAL_PROCESSES}");
-    if one_too_many.exists() || !text.lines().any(|line| line == limited) {
-        return failed(format!("a command can start more than {TRIAL_PROCESSES} processes"));
+    let is_limited = mode == Mode::Shim || text.lines().any(|line| line == limited);
+    if one_too_many.exists() || !is_limited {
+        return Err(not_denied(format!("a command can start more than {TRIAL_PROCESSES} processes")));
     }
     if finished.exit != Exit::ProcessesExceeded {
-        return failed("a command that starts all the processes it can is not noticed".to_owned());
+        return Err(not_denied("a command that starts all the processes it can is not noticed"));
     }
     Ok(())
 }
 
-const NAMESPACES: [(&str, &str); 6] = [
+fn not_denied(what: impl std::fmt::Display) -> SandboxUnavailable {
+    unavailable(
+        format!("the self-test found that {what}"),
+        "use an unmodified bubblewrap 0.8.0 or newer on Linux 5.14 or newer",
+    )
+}
+
+pub(crate) const NAMESPACES: [(&str, &str); 6] = [
     ("net", "the network"),
     ("pid", "the process table"),
     ("ipc", "shared memory"),
@@ -172,10 +263,14 @@ fn version(text: &str) -> Option<(u64, u64)> {
 const INSTALL: &str = "apt-get install bubblewrap";
 
 /// The known ways in which a machine forbids sandboxes, by what bubblewrap and util-linux write.
-const HINTS: [(&str, &str); 7] = [
+const HINTS: [(&str, &str); 8] = [
     (
         "No permissions to create new namespace",
         "sysctl kernel.unprivileged_userns_clone=1 (in a container: allow user namespaces in its seccomp profile)",
+    ),
+    (
+        "Landlock",
+        "Linux 6.12 or newer with Landlock switched on (`lsm=landlock,...`) is needed for mode `shim`",
     ),
     (
         "setting up uid map",
@@ -197,6 +292,14 @@ const HINTS: [(&str, &str); 7] = [
     ("mount: not found", "apt-get install mount"),
 ];
 
+/// Nothing could restrict a command from inside.
+pub(crate) fn no_shim() -> SandboxUnavailable {
+    unavailable(
+        "no program was found that can be the shim inside the sandbox",
+        "set [worker.sandbox] shim to the path of the millrace program",
+    )
+}
+
 fn explain(error: &SandboxError) -> SandboxUnavailable {
     let reason = match std::error::Error::source(error) {
         Some(source) => format!("{error}: {source}"),
@@ -209,6 +312,6 @@ fn explain(error: &SandboxError) -> SandboxUnavailable {
     unavailable(reason, fix)
 }
 
-fn unavailable(reason: impl Into<String>, fix: impl Into<String>) -> SandboxUnavailable {
+pub(crate) fn unavailable(reason: impl Into<String>, fix: impl Into<String>) -> SandboxUnavailable {
     SandboxUnavailable { reason: reason.into(), fix: fix.into() }
 }

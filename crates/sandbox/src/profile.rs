@@ -8,9 +8,12 @@ use std::process::Stdio;
 
 use tokio::process::Command;
 
+use crate::egress::SOCKET;
 use crate::error::SandboxError;
-use crate::sandbox::{CommandSpec, Config, RunAs};
+use crate::limits::OPEN_FILES;
+use crate::sandbox::{CommandSpec, Config, Mode, Mount, RunAs};
 use crate::scratch::Scratch;
+use crate::shim::{ASKED, Landlock, Orders, Sockets};
 use crate::workspace::Lent;
 
 /// Where the workspace is mounted.
@@ -26,7 +29,7 @@ pub(crate) const LEFT: &str = "millrace-sandbox-left ";
 
 /// Process 1 of the sandbox: announces the start, runs the command, counts what is left (the glob needs no
 /// process), and takes everything with it at its end. The command does not get descriptor 9. `exit` keeps the shell from replacing itself by the command, which would make that process 1.
-const INIT: &str = r#"exec 9>&2; echo "$0" >&9; exec 2>&1; /bin/sh -c "$1" </dev/null 9>&-; code=$?
+pub(crate) const INIT: &str = r#"exec 9>&2; echo "$0" >&9; exec 2>&1; /bin/sh -c "$1" </dev/null 9>&-; code=$?
 set -- /proc/[0-9]*/task/[0-9]*; echo "millrace-sandbox-left $#" >&9; exit $code"#;
 
 /// As root: binds everything to where an unprivileged user can reach it, in a mount namespace of its own (a
@@ -45,16 +48,20 @@ shift
 exec setpriv --reuid "$uid" --regid "$gid" --clear-groups --no-new-privs -- "$@"
 "#;
 
+/// Where the shim is mounted.
+pub(crate) const SHIM: &str = "/.millrace-shim";
+
 /// The command to start, and the directory it needs until it has ended.
 pub(crate) fn build(
     config: &Config,
+    shim: &Path,
     spec: &CommandSpec,
     lent: &Lent,
 ) -> Result<(Command, Scratch), SandboxError> {
-    check(spec)?;
+    check(config, spec)?;
     let support = support_files(&config.scratch)?;
     let mut sources = Sources::new(support.path(), lent.run_as());
-    let bwrap = bwrap_arguments(config, spec, lent, support.path(), &mut sources)?;
+    let bwrap = bwrap_arguments(config, shim, spec, lent, support.path(), &mut sources)?;
     let mut command = match lent.run_as() {
         None => Command::new(&config.bwrap),
         Some(RunAs { uid, gid }) => {
@@ -69,20 +76,24 @@ pub(crate) fn build(
             command
         }
     };
-    command
-        .args(bwrap)
-        .env_clear()
-        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
+    command.args(bwrap).env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").current_dir("/");
+    pipes(&mut command, Mode::Bubblewrap);
     Ok((command, support))
+}
+
+/// What a command is connected to. Without bubblewrap its standard input is what ends it when we are gone, and
+/// killing its attendant would leave it behind.
+pub(crate) fn pipes(command: &mut Command, mode: Mode) {
+    let (input, kill) = match mode {
+        Mode::Bubblewrap => (Stdio::null(), true),
+        Mode::Shim => (Stdio::piped(), false),
+    };
+    command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(kill);
 }
 
 fn bwrap_arguments(
     config: &Config,
+    shim: &Path,
     spec: &CommandSpec,
     lent: &Lent,
     support: &Path,
@@ -115,6 +126,15 @@ fn bwrap_arguments(
         check_mount(path)?;
         line.bind("--ro-bind", sources.reach(path), path.clone());
     }
+    for Mount { from, to, writable } in &spec.mounts {
+        check_mount(from)?;
+        check_mount_point(to)?;
+        line.bind(if *writable { "--bind" } else { "--ro-bind" }, sources.reach(from), to.clone());
+    }
+    if let Some(socket) = &spec.egress {
+        line.bind("--bind", sources.reach(socket), PathBuf::from(SOCKET));
+    }
+    line.bind("--ro-bind", sources.reach(shim), PathBuf::from(SHIM));
     let workspace = sources.reach(lent.root());
     line.bind("--bind", workspace.clone(), PathBuf::from(WORKSPACE));
     let git = Path::new(WORKSPACE).join(".git");
@@ -124,19 +144,65 @@ fn bwrap_arguments(
     for (name, value) in ENVIRONMENT {
         line.add(["--setenv", name, value]);
     }
-    for (name, value) in &spec.env {
+    line.add([OsString::from("--setenv"), "PATH".into(), search_path(&config.path)]);
+    for (name, value) in config.env.iter().chain(&spec.env) {
         line.add(["--setenv", name, value]);
     }
-    line.add(["--"]);
-    line.add(spec.limits.prlimit());
+    line.add(["--", SHIM, ASKED, "confine", &orders(config, spec).to_json()?]);
     line.add(["/bin/sh", "-c", INIT, STARTED, &spec.command]);
     Ok(line.arguments)
 }
 
+/// What the shim does once everything is mounted: the mounts say what can be seen, Landlock once more what can
+/// be written.
+fn orders(config: &Config, spec: &CommandSpec) -> Orders {
+    let mut write: Vec<PathBuf> = [WORKSPACE, "/tmp", "/dev"].map(PathBuf::from).into();
+    write.extend(spec.mounts.iter().filter(|mount| mount.writable).map(|mount| mount.to.clone()));
+    Orders {
+        cpu_seconds: spec.limits.cpu_seconds,
+        memory_bytes: spec.limits.memory_bytes,
+        processes: spec.limits.processes,
+        file_size_bytes: spec.limits.file_size_bytes,
+        open_files: OPEN_FILES,
+        write,
+        read: vec![PathBuf::from("/")],
+        landlock: Landlock::AsFarAsPossible,
+        sockets: if config.loopback || spec.egress.is_some() { Sockets::Loopback } else { Sockets::Unix },
+        bridge: spec.egress.is_some(),
+    }
+}
+
+/// The names of all variables that a command has, as far as we give them; its shells add a few.
+pub(crate) fn variables(config: &Config, spec: &CommandSpec) -> Vec<String> {
+    let ours = ENVIRONMENT.iter().map(|(name, _)| *name).chain([
+        "PATH",
+        "PWD",
+        "OLDPWD",
+        "SHLVL",
+        "_",
+        "TMPDIR",
+        "GIT_DIR",
+        "GIT_WORK_TREE",
+    ]);
+    let given = config.env.keys().chain(spec.env.keys()).cloned();
+    ours.map(str::to_owned).chain(given).collect()
+}
+
+pub(crate) fn search_path(first: &[PathBuf]) -> OsString {
+    let mut path = OsString::new();
+    for directory in first {
+        path.push(directory);
+        path.push(":");
+    }
+    path.push(PATH);
+    path
+}
+
+const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
 const SHARED_MEMORY_BYTES: &str = "67108864";
 
-const ENVIRONMENT: [(&str, &str); 8] = [
-    ("PATH", "/usr/local/bin:/usr/bin:/bin"),
+pub(crate) const ENVIRONMENT: [(&str, &str); 7] = [
     ("HOME", "/tmp"),
     ("LANG", "C.UTF-8"),
     // `.git` is read-only and may belong to somebody else; reading it must work all the same.
@@ -174,14 +240,14 @@ fn support_files(scratch: &Path) -> Result<Scratch, SandboxError> {
     create().map_err(|source| SandboxError::io("preparing the sandbox's /etc below", scratch, source))
 }
 
-fn check(spec: &CommandSpec) -> Result<(), SandboxError> {
+pub(crate) fn check(config: &Config, spec: &CommandSpec) -> Result<(), SandboxError> {
     if !spec.cwd.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
         let shown = spec.cwd.display();
         return Err(SandboxError::refused(format!(
             "working directory `{shown}` is not a plain path inside the workspace"
         )));
     }
-    for (name, value) in &spec.env {
+    for (name, value) in config.env.iter().chain(&spec.env) {
         if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
             return Err(SandboxError::refused(format!(
                 "environment variable `{}` has an impossible name or value",
@@ -211,6 +277,19 @@ fn check_mount(path: &Path) -> Result<(), SandboxError> {
         return Err(SandboxError::refused(format!("read-only mount `{shown}` does not exist")));
     }
     Ok(())
+}
+
+fn check_mount_point(path: &Path) -> Result<(), SandboxError> {
+    let plain = path.is_absolute() && path.parent().is_some();
+    let own = ["/proc", "/sys", "/dev", "/usr", "/etc", "/tmp", WORKSPACE, SHIM];
+    if plain && !own.iter().any(|prefix| path.starts_with(prefix)) {
+        return Ok(());
+    }
+    let shown = path.display();
+    Err(SandboxError::refused(format!(
+        "mount point `{shown}` must be absolute and outside {}",
+        own.join(", ")
+    )))
 }
 
 /// Where bubblewrap finds what it mounts: the path itself, or its place in the staging area.

@@ -14,12 +14,12 @@ use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::cgroup::Group;
 use crate::error::SandboxError;
 use crate::limits::Limits;
 use crate::profile::{LEFT, STARTED};
 use crate::sandbox::Exit;
 use crate::usage;
-use crate::workspace::Lent;
 
 /// How a supervised command ended and what it wrote.
 pub(crate) struct Ended {
@@ -31,11 +31,12 @@ pub(crate) struct Ended {
 /// Starts the command and sees it to its end. When this returns, no process of it is left.
 pub(crate) async fn run(
     mut command: Command,
-    lent: &Lent,
+    watched: &[PathBuf],
+    group: &Group,
     limits: &Limits,
     cancel: &CancellationToken,
 ) -> Result<Ended, SandboxError> {
-    let watch = Watch::begin(lent.root(), limits).await?;
+    let watch = Watch::begin(watched, limits).await?;
     let program = PathBuf::from(command.as_std().get_program());
     let mut child = command.spawn().map_err(|source| SandboxError::io("starting", program, source))?;
     let (Some(mut stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
@@ -62,6 +63,7 @@ pub(crate) async fn run(
     let control = read_control(stderr).await;
     let exit = match stopped {
         Some(exit) => exit,
+        None if started(&control) && group.ran_out_of_memory() => Exit::MemoryExceeded,
         None if started(&control) => {
             let exit = exit_of(status);
             let words = tail_lines(&output.bytes);
@@ -222,9 +224,13 @@ impl Captured {
     }
 }
 
+fn bytes_in(roots: &[PathBuf]) -> io::Result<u64> {
+    roots.iter().try_fold(0, |sum: u64, root| Ok(sum.saturating_add(usage::workspace_bytes(root)?)))
+}
+
 /// Measures what the kernel's own limits do not bound: totals over many files and many processes.
 struct Watch {
-    root: PathBuf,
+    roots: Vec<PathBuf>,
     device: u64,
     disk_bound_bytes: u64,
     memory_bound_bytes: u64,
@@ -234,18 +240,20 @@ struct Watch {
 }
 
 impl Watch {
-    async fn begin(root: &Path, limits: &Limits) -> Result<Self, SandboxError> {
-        let path = root.to_owned();
+    /// The last of the `roots` is the workspace.
+    async fn begin(roots: &[PathBuf], limits: &Limits) -> Result<Self, SandboxError> {
+        let root = roots.last().map(PathBuf::as_path).unwrap_or(Path::new("/"));
+        let (paths, path) = (roots.to_owned(), root.to_owned());
         let measured = tokio::task::spawn_blocking(move || {
             let device = std::fs::metadata(&path)?.dev();
-            Ok((device, usage::workspace_bytes(&path)?))
+            Ok((device, bytes_in(&paths)?))
         });
         let (device, before) = measured
             .await
             .unwrap_or_else(|error| Err(io::Error::other(error)))
             .map_err(|source| SandboxError::io("measuring", root, source))?;
         Ok(Self {
-            root: root.to_owned(),
+            roots: roots.to_owned(),
             device,
             disk_bound_bytes: before.saturating_add(limits.disk_bytes),
             memory_bound_bytes: limits.memory_bytes,
@@ -277,10 +285,10 @@ impl Watch {
     async fn exceeded(&self, monitor: Option<u32>) -> Exit {
         loop {
             sleep(WATCH_EVERY).await;
-            let (root, device) = (self.root.clone(), self.device);
+            let (roots, device) = (self.roots.clone(), self.device);
             let measured = tokio::task::spawn_blocking(move || {
                 let held = monitor.map(|pid| usage::held_below(pid, device)).unwrap_or_default();
-                (held, usage::workspace_bytes(&root))
+                (held, bytes_in(&roots))
             });
             let Ok((held, Ok(disk_bytes))) = measured.await else {
                 return Exit::DiskExceeded;

@@ -66,6 +66,35 @@ pub(crate) fn children(of: u32) -> Vec<i32> {
         .unwrap_or_default()
 }
 
+/// All processes below one process, parents first; threads apart.
+pub(crate) fn below(process: u32) -> Vec<i32> {
+    let mut found = Vec::new();
+    let mut next: Vec<i32> = children_of_threads(process);
+    while let Some(pid) = next.pop() {
+        found.push(pid);
+        next.extend(u32::try_from(pid).map(children_of_threads).unwrap_or_default());
+    }
+    found
+}
+
+fn children_of_threads(of: u32) -> Vec<i32> {
+    let Ok(threads) = fs::read_dir(format!("/proc/{of}/task")) else { return Vec::new() };
+    let lists = threads.filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("children")).ok());
+    lists
+        .flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>())
+        .collect()
+}
+
+/// Processes and threads of one user on this machine, as far as they can be seen.
+pub(crate) fn threads_of(user: u32) -> u64 {
+    let Ok(processes) = fs::read_dir("/proc") else { return 0 };
+    let own = processes.filter_map(Result::ok).filter(|entry| {
+        let is_process = entry.file_name().to_str().is_some_and(|name| name.parse::<u32>().is_ok());
+        is_process && entry.metadata().is_ok_and(|found| found.uid() == user)
+    });
+    own.map(|entry| fs::read_dir(entry.path().join("task")).map_or(0, |tasks| tasks.count() as u64)).sum()
+}
+
 /// Processes below one process, with their threads. Cheap for few: it reads nothing but their own entries.
 pub(crate) fn processes_below(monitor: u32) -> u64 {
     let mut count = 0;

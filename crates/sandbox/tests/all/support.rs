@@ -40,10 +40,20 @@ impl Workspace {
     }
 }
 
+/// The defaults, with the shim that was built beside the tests.
+pub(crate) fn config() -> Config {
+    Config { shim: Some(PathBuf::from(env!("CARGO_BIN_EXE_millrace-sandbox-shim"))), ..Config::default() }
+}
+
 /// The sandbox, proved once per test run.
 pub(crate) async fn sandbox() -> &'static Sandbox {
     static PROVED: OnceCell<Sandbox> = OnceCell::const_new();
-    PROVED.get_or_init(|| async { Sandbox::probe(Config::default()).await.unwrap() }).await
+    PROVED.get_or_init(|| async { Sandbox::probe(config()).await.unwrap() }).await
+}
+
+/// A sandbox of the test's own.
+pub(crate) async fn sandbox_with(config: Config) -> Sandbox {
+    Sandbox::probe(config).await.unwrap()
 }
 
 pub(crate) async fn run(spec: &CommandSpec) -> Finished {
