@@ -1,5 +1,6 @@
 //! What the tests of this workspace share: a real nats-server and a real PostgreSQL of their own, a
-//! bounded wait, an OTLP receiver, and the layout rules. A dev-dependency only; nothing that ships uses it.
+//! bounded wait, an OTLP receiver, a stand-in for providers of models, and the layout rules. A dev-dependency
+//! only; nothing that ships uses it.
 //!
 //! Everything here ends the test with a sentence when the machine is not set up (`make setup` mends that):
 //! a test that silently skips proves nothing.
@@ -14,12 +15,14 @@
 
 mod eventually;
 pub mod layout;
+pub mod models;
 pub mod nats;
 pub mod otlp;
 pub mod postgres;
 mod reaper;
 
 pub use eventually::{Outcome, eventually};
+pub use models::ModelServer;
 pub use nats::NatsServer;
 pub use otlp::OtlpReceiver;
 pub use postgres::Postgres;

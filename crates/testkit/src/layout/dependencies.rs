@@ -29,10 +29,19 @@ const ONLY: &[(&str, &[&str])] = &[
     ("tonic-health", &["millrace-rpc"]),
     ("tonic-reflection", &["millrace-rpc"]),
     ("millrace-router", &["millrace-worker", TOP]),
+    ("millrace-prompts", &["millrace-worker", TOP]),
+    // S0-2.1: models are reached from one crate. It alone speaks HTTPS, and nobody has a provider's SDK.
+    ("tokio-rustls", &["millrace-router"]),
+    ("rustls-native-certs", &["millrace-router"]),
+    ("reqwest*", &[]),
+    ("async-openai", &[]),
+    ("genai", &[]),
+    ("aws-sdk-*", &[]),
+    ("google-cloud-*", &[]),
 ];
 
 /// Crates without I/O, and what would bring it.
-const PURE: &[&str] = &["millrace-decider", "millrace-events"];
+const PURE: &[&str] = &["millrace-decider", "millrace-events", "millrace-policy", "millrace-prompts"];
 const WITH_IO: &[&str] = &["async-nats", "axum", "hyper", "rustix", "sqlx", "tokio", "tonic"];
 
 /// Checks every package of the workspace.

@@ -52,6 +52,22 @@ const IMPURE_PATHS: &[&str] = &[
     "async fn",
 ];
 
+/// Where models are reached: hosts and paths of the providers. Only the router's providers say them (S0-2.1).
+const MODEL_PATHS: &[&str] = &[
+    "api.openai.com",
+    "api.anthropic.com",
+    "generativelanguage.googleapis",
+    "aiplatform.googleapis",
+    "bedrock-runtime",
+    "/chat/completions",
+    "/v1/messages",
+    ":generateContent",
+    ":rawPredict",
+];
+const MODEL_FOLDER: &str = "crates/router/src/providers/";
+/// How ids of models begin; a digit or a word follows. Only crew files have them (S0-4.2).
+const MODEL_IDS: &[&str] = &["gpt-", "claude-", "gemini-", "llama-", "mistral-", "qwen"];
+
 /// Checks every file.
 #[must_use]
 pub fn check_sources(packages: &[Package], sources: &[Source]) -> Vec<Violation> {
@@ -94,6 +110,20 @@ fn check(source: &Source, packages: &[Package]) -> Vec<Violation> {
             && let Some(url) = hard_coded_url(&line.text)
         {
             report(index, format!("the address {url:?}"), "no hard-coded URLs outside configuration (S2-C4)");
+        }
+        if !source.path.starts_with("crates/testkit/") {
+            if let Some(place) = MODEL_PATHS.iter().find(|place| line.text.contains(**place))
+                && !source.path.starts_with(MODEL_FOLDER)
+            {
+                report(
+                    index,
+                    format!("the literal {place:?}"),
+                    "only the router's providers reach models (S0-2.1)",
+                );
+            }
+            if let Some(id) = MODEL_IDS.iter().find(|id| names_model(&line.text, id)) {
+                report(index, format!("the literal {id:?}"), "models are named in crew files only (S0-4.2)");
+            }
         }
         if is_domain(&source.path)
             && let Some(import) = impure_import(source, line, packages)
@@ -169,6 +199,16 @@ fn subject_literals(text: &str) -> Vec<String> {
         }
     }
     found
+}
+
+/// The beginning of a model's id, at the beginning of a word, with a version behind it somewhere.
+fn names_model(text: &str, id: &str) -> bool {
+    text.match_indices(id).any(|(at, _)| {
+        let before = text[..at].chars().next_back();
+        let word = text[at + id.len()..].split([' ', ',', '"', '`']).next().unwrap_or_default();
+        before.is_none_or(|character| !character.is_alphanumeric())
+            && word.contains(|c: char| c.is_ascii_digit())
+    })
 }
 
 /// A scheme with a host behind it; one in front of a placeholder (`{address}`, `HOST:PORT`) names none.
@@ -298,6 +338,32 @@ mod tests {
             assert_eq!(found(ANYWHERE, fine), [""; 0], "{fine}");
         }
         assert_eq!(found(ANYWHERE, &format!("#[cfg(test)]\nmod tests {{\n{text}\n}}\n")), [""; 0]);
+    }
+
+    #[test]
+    fn s0_2_1_s0_4_2_models_are_reached_in_one_place_and_named_in_none() {
+        let path = "post(format!(\"{base}/chat/completions\"));";
+        assert_eq!(
+            found(ANYWHERE, path),
+            [format!(
+                "{ANYWHERE}:1: the literal \"/chat/completions\" (rule: only the router's providers reach models (S0-2.1))"
+            )]
+        );
+        assert_eq!(found("crates/router/src/router.rs", path).len(), 1);
+        assert_eq!(found("crates/router/src/providers/config.rs", path), [""; 0]);
+        for id in ["gpt-5.4", "claude-sonnet-4-5", "us.claude-x1", "qwen3-coder"] {
+            for place in [ANYWHERE, "crates/router/src/providers/config.rs"] {
+                let text = format!("let model = \"{id}\";");
+                assert!(found(place, &text)[0].contains("crew files only"), "{id}");
+            }
+        }
+        for fine in [
+            "let name = \"claude-code\";",
+            "// \"gpt-5\"",
+            "#[cfg(test)]\nmod tests {\nlet m = \"gpt-5\";\n}",
+        ] {
+            assert_eq!(found(ANYWHERE, fine), [""; 0], "{fine}");
+        }
     }
 
     #[test]
