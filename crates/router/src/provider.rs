@@ -39,6 +39,8 @@ pub struct ModelRequest<'a> {
     pub schema: &'a Value,
     /// The plan that stands in the task's spec, for the recipe provider.
     pub recipe: Option<String>,
+    /// How long it may take to be connected.
+    pub connect_timeout: Duration,
     /// When the router stops waiting.
     pub deadline: Instant,
 }
