@@ -51,6 +51,9 @@ pub const TOKEN_MAKES: &[TokenMake] = &[
     make("stripe-key", "whsec_", 24),
     make("npm-token", "npm_", 36),
     make("hugging-face-token", "hf_", 30),
+    make("groq-key", "gsk_", 40),
+    make("xai-key", "xai-", 40),
+    make("aws-bedrock-key", "ABSK", 40),
     make("json-web-token", "eyJ", 24),
     make("nats-seed", "SU", 56),
 ];

@@ -55,6 +55,12 @@ pub mod metric {
     /// Claims that another process made first.
     pub const CLAIM_CONFLICTS: Definition =
         of("millrace.claim.conflicts", "{claim}", "Work orders that another process claimed first");
+    /// Crew files that had changed and could not be used.
+    pub const CREW_RELOADS_FAILED: Definition =
+        of("millrace.crew.reloads.failed", "{file}", "Crew files that had changed and could not be used");
+    /// Prompts that were not their baseline. Named by S4-CI6.
+    pub const PROMPT_DRIFT: Definition =
+        of("prompt_drift_detected", "{prompt}", "Prompts that were not their baseline");
     /// Appends that another writer of the same key was faster with.
     pub const APPEND_CONFLICTS: Definition =
         of("millrace.append.conflicts", "{event}", "Appends that another writer of the key was faster with");
