@@ -19,6 +19,10 @@ pub const TARGET_BUCKET: &str = "MILLRACE_TARGETS";
 pub const QUEUE_BUCKET: &str = "MILLRACE_QUEUE";
 /// Which tasks use up the concurrency limits of repositories and domains.
 pub const SLOT_BUCKET: &str = "MILLRACE_SLOTS";
+/// Whether models may be asked: the kill switch. Its entry does not expire.
+pub const MODEL_SWITCH_BUCKET: &str = "MILLRACE_MODEL_SWITCH";
+/// What is spent on models and reserved, and how much is asked of each; entries that nobody touches expire.
+pub const MODEL_USE_BUCKET: &str = "MILLRACE_MODEL_USE";
 /// One entry per running process; entries expire when it falls silent.
 pub const HEALTH_BUCKET: &str = "MILLRACE_HEALTH";
 

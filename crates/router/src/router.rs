@@ -79,7 +79,7 @@ pub struct Answer {
     pub violations: u32,
 }
 
-/// Why a question has no answer. Every kind but one carries what was done for it.
+/// Why a question has no answer. Every kind carries what was done for it.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
     /// `CONTRACT_VIOLATION`: the last permitted answer still broke the contract.
@@ -138,6 +138,8 @@ pub enum AskError {
         role: Role,
         /// What is missing.
         reason: String,
+        /// What was done before that showed.
+        trail: Trail,
     },
     /// The question's own deadline passed.
     #[error("the deadline passed before a model answered")]
@@ -293,7 +295,7 @@ impl Router {
 
     fn open<'a>(&'a self, crew: &'a Crew, ask: &'a Ask) -> Result<Conversation<'a>, AskError> {
         let role = ask.role;
-        let unroutable = |reason: String| AskError::Unroutable { role, reason };
+        let unroutable = |reason: String| AskError::Unroutable { role, reason, trail: Trail::default() };
         let config = crew.roles.get(&role);
         let config = config.ok_or_else(|| unroutable("the crew file has no such role".to_owned()))?;
         let name = ask.contract.as_deref().or(config.contract.as_deref()).unwrap_or(role.contract());
@@ -338,28 +340,28 @@ enum Cut {
 impl AskError {
     /// What was done before it failed.
     #[must_use]
-    pub fn trail(&self) -> Option<&Trail> {
+    pub fn trail(&self) -> &Trail {
         match self {
             Self::ContractViolation { trail, .. }
             | Self::Model { trail, .. }
             | Self::BudgetExceeded { trail, .. }
             | Self::SwitchedOff { trail, .. }
+            | Self::Unroutable { trail, .. }
             | Self::DeadlineExceeded { trail }
-            | Self::Cancelled { trail } => Some(trail),
-            Self::Unroutable { .. } => None,
+            | Self::Cancelled { trail } => trail,
         }
     }
 
     /// The calls that were made before it failed, oldest first.
     #[must_use]
     pub fn calls(&self) -> &[CallRecord] {
-        self.trail().map_or(&[], |trail| trail.calls.as_slice())
+        &self.trail().calls
     }
 
     /// Every time that another model stepped in before it failed.
     #[must_use]
     pub fn fallbacks(&self) -> &[Fallback] {
-        self.trail().map_or(&[], |trail| trail.fallbacks.as_slice())
+        &self.trail().fallbacks
     }
 }
 
@@ -378,7 +380,7 @@ fn failed(role: Role, conversation: Conversation<'_>, end: End) -> AskError {
             spent_micro_usd: short.spent,
             trail,
         },
-        End::Nobody(reason) => AskError::Unroutable { role, reason },
+        End::Nobody(reason) => AskError::Unroutable { role, reason, trail },
     }
 }
 

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use millrace_events::catalogue::{
-    BLOB_STREAM, BLOB_SUBJECTS, HEALTH_BUCKET, LEASE_BUCKET, QUEUE_BUCKET, SLOT_BUCKET, TARGET_BUCKET,
+    BLOB_STREAM, BLOB_SUBJECTS, HEALTH_BUCKET, LEASE_BUCKET, MODEL_SWITCH_BUCKET, MODEL_USE_BUCKET, QUEUE_BUCKET,
+    SLOT_BUCKET, TARGET_BUCKET,
 };
 use millrace_events::{Log, MAX_EVENT_BYTES, Service};
 
@@ -16,6 +17,9 @@ const HEADER_BYTES: usize = 64 * 1024;
 const SHORTEST_WINDOW: Duration = Duration::from_millis(100);
 /// The window of streams on which message ids count, and the default of NATS.
 const PRODUCERS_WINDOW: Duration = Duration::from_secs(120);
+
+/// What was spent on a task is forgotten so long after the last call for it.
+const MODEL_USE: Duration = Duration::from_secs(90 * 24 * 3600);
 
 /// Deliveries of one consumer that may be unanswered at a time, unless an installation says otherwise: as many
 /// runs may be held in one log. For the server that is an entry of a map each; for a service nothing.
@@ -74,6 +78,8 @@ impl Declared {
         // Its markers are forgotten one by one: every task that ever waited leaves one.
         streams.push(StreamDeclaration { lives: true, ..bucket(QUEUE_BUCKET, None) });
         streams.push(bucket(SLOT_BUCKET, None));
+        streams.push(bucket(MODEL_SWITCH_BUCKET, None));
+        streams.push(bucket(MODEL_USE_BUCKET, Some(MODEL_USE)));
         streams.push(bucket(HEALTH_BUCKET, Some(installation.health)));
         for stream in &mut streams {
             stream.replicas = installation.replicas;
@@ -102,6 +108,8 @@ pub fn reported_under(stream: &str) -> Log {
             (TARGET_BUCKET, Log::Deployer),
             (QUEUE_BUCKET, Log::Dispatcher),
             (SLOT_BUCKET, Log::Dispatcher),
+            (MODEL_SWITCH_BUCKET, Log::Worker),
+            (MODEL_USE_BUCKET, Log::Worker),
         ];
         buckets.into_iter().find(|(name, _)| crate::bucket::stream(name) == stream).map(|(_, log)| log)
     };

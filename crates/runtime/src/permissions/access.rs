@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use millrace_events::catalogue::{
-    BLOB_STREAM, HEALTH_BUCKET, LEASE_BUCKET, QUEUE_BUCKET, SLOT_BUCKET, TARGET_BUCKET,
+    BLOB_STREAM, HEALTH_BUCKET, LEASE_BUCKET, MODEL_SWITCH_BUCKET, MODEL_USE_BUCKET, QUEUE_BUCKET, SLOT_BUCKET,
+    TARGET_BUCKET,
 };
 use millrace_events::{Log, Service};
 
@@ -95,6 +96,15 @@ impl Access {
         if service == Service::Dispatcher {
             self.bucket(QUEUE_BUCKET, ">");
             self.bucket(SLOT_BUCKET, ">");
+        }
+        // Whoever asks models counts what they cost, and looks at the switch; operators throw it.
+        if service == Service::Worker {
+            self.bucket(MODEL_USE_BUCKET, ">");
+            self.read(bucket::stream(MODEL_SWITCH_BUCKET));
+        }
+        if service == Service::Query {
+            self.bucket(MODEL_SWITCH_BUCKET, ">");
+            self.read(bucket::stream(MODEL_USE_BUCKET));
         }
         // Everybody says that it lives, under its own name; the query service looks at all of them.
         self.writes.insert(bucket::subject(HEALTH_BUCKET, &format!("{}.>", service.name())));

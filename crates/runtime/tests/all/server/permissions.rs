@@ -2,7 +2,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{FutureExt, StreamExt};
-use millrace_events::catalogue::{BLOB_STREAM, HEALTH_BUCKET, LEASE_BUCKET, TARGET_BUCKET};
+use millrace_events::catalogue::{
+    BLOB_STREAM, HEALTH_BUCKET, LEASE_BUCKET, MODEL_SWITCH_BUCKET, MODEL_USE_BUCKET, TARGET_BUCKET,
+};
 use millrace_events::{Key, Log, Service};
 use millrace_runtime::blobs::Blobs;
 use millrace_runtime::bootstrap::{Declared, Installation, OnDifference, bootstrap};
@@ -171,6 +173,9 @@ async fn deadlines_leases_targets_heartbeats_and_blobs_belong_to_those_who_need_
         assert_eq!(may_append(&broker, &kv_write(LEASE_BUCKET, "order-1")).await, holds_leases, "{name}");
         let releases = service == Service::Deployer;
         assert_eq!(may_append(&broker, &kv_write(TARGET_BUCKET, "target-a")).await, releases, "{name}");
+        let (counts, switches) = (service == Service::Worker, service == Service::Query);
+        assert_eq!(may_append(&broker, &kv_write(MODEL_USE_BUCKET, "day.2026-11-20")).await, counts, "{name}");
+        assert_eq!(may_append(&broker, &kv_write(MODEL_SWITCH_BUCKET, "switch")).await, switches, "{name}");
         let blob = Append::new(BLOB_STREAM, format!("millrace.blobs.{}.0", "0".repeat(64)), Vec::new());
         let writes = matches!(service, Service::SpecRegistry | Service::Worker | Service::Deployer);
         assert_eq!(may_append(&broker, &blob).await, writes, "{name}");
