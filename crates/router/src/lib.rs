@@ -21,8 +21,8 @@ mod shared;
 pub use answer::Repair;
 pub use crew::{
     Api, Budget, Cooldown, Crew, CrewError, Date, Defaults, Fallbacks, Jitter, Limits, Model, Models,
-    OnExhausted, Policy, Price, RECIPE, Reload, Require, Retention, Retry, RetryEvent, RetryOn, RoleConfig,
-    Source, Supports, Timeout, day_of,
+    OnExhausted, Places, Policy, Price, RECIPE, Reload, Require, Retention, Retry, RetryEvent, RetryOn,
+    RoleConfig, Source, Supports, Timeout, day_of,
 };
 pub use provider::{
     Author, ErrorClass, Finish, Message, ModelError, ModelRequest, ModelResponse, Provider, Role, Usage,

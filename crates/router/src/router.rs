@@ -43,6 +43,8 @@ pub struct Ask {
     pub deadline: Instant,
     /// The task whose budget it counts against; empty: none.
     pub task: String,
+    /// The repository whose texts are sent; empty: none.
+    pub repository: String,
     /// Decides lots and pauses, so that a run can be repeated.
     pub seed: u64,
     /// Where what is sent may be kept or read; anywhere if empty.
@@ -172,6 +174,7 @@ impl Ask {
             recipe: None,
             deadline,
             task: String::new(),
+            repository: String::new(),
             seed: 0,
             data_residency: Vec::new(),
             data_retention: None,

@@ -210,7 +210,9 @@ impl Situation<'_> {
     /// Where what is sent may go, and how long it may stay.
     fn places(&self, model: &Model) -> Result<(), Ground> {
         let rule = |words: String| Err(Ground::Rule(words));
-        for allowed in [&self.ask.data_residency, &self.config.require.data_residency] {
+        let required = &self.config.require;
+        let repository = self.crew.repositories.get(&self.ask.repository).cloned().unwrap_or_default();
+        for allowed in [&self.ask.data_residency, &required.data_residency, &repository.data_residency] {
             if allowed.is_empty() || model.is_recipe() {
                 continue;
             }
@@ -223,7 +225,8 @@ impl Situation<'_> {
                 ));
             }
         }
-        for longest in [self.ask.data_retention, self.config.require.data_retention].into_iter().flatten() {
+        let longest = [self.ask.data_retention, required.data_retention, repository.data_retention];
+        for longest in longest.into_iter().flatten() {
             if !model.is_recipe() && model.data_retention.is_none_or(|kept| kept > longest) {
                 let kept = model.data_retention.map_or_else(|| "unknown".to_owned(), String::from);
                 return rule(format!("retention: {} is required, {kept} is offered", String::from(longest)));

@@ -168,6 +168,7 @@ pub(super) fn read(value: Value, file: &str) -> Result<Crew, CrewError> {
         models,
         roles,
         fallbacks: Fallbacks::default(),
+        repositories: BTreeMap::new(),
         file: file.to_owned(),
         sha256: String::new(),
         notes,

@@ -32,6 +32,8 @@ pub struct Crew {
     pub roles: BTreeMap<Role, RoleConfig>,
     /// Who steps in, and when.
     pub fallbacks: Fallbacks,
+    /// What the texts of a repository require of every model, by the repository's id.
+    pub repositories: BTreeMap<String, Places>,
     /// Where it was read from, for messages.
     file: String,
     /// Of its bytes, in hex.
@@ -220,6 +222,16 @@ pub struct Require {
     /// What it is sent stays within these places; anywhere if empty.
     pub data_residency: Vec<String>,
     /// What it is sent is kept no longer.
+    pub data_retention: Option<Retention>,
+}
+
+/// Where the texts of a repository may go, whatever the role.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Places {
+    /// What a model is sent stays within these places; anywhere if empty.
+    pub data_residency: Vec<String>,
+    /// What a model is sent is kept no longer.
     pub data_retention: Option<Retention>,
 }
 

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_norway::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::{Crew, CrewError, Defaults, Fallbacks, Model, Models, RECIPE, RoleConfig, legacy};
+use super::{Crew, CrewError, Defaults, Fallbacks, Model, Models, Places, RECIPE, RoleConfig, legacy};
 use crate::provider::Role;
 
 pub(super) const VERSION: &str = "3";
@@ -22,6 +22,8 @@ struct File {
     roles: BTreeMap<String, RoleConfig>,
     #[serde(default)]
     fallbacks: Fallbacks,
+    #[serde(default)]
+    repositories: BTreeMap<String, Places>,
 }
 
 /// Words that name a secret. None of them is a key of the file.
@@ -48,6 +50,7 @@ impl Crew {
                 models: raw.models,
                 roles: roles(raw.roles, file)?,
                 fallbacks: raw.fallbacks,
+                repositories: raw.repositories,
                 file: file.to_owned(),
                 sha256: String::new(),
                 notes: Vec::new(),
@@ -72,6 +75,7 @@ impl Default for Crew {
                 .map(|role| (role, by_recipe.clone()))
                 .into(),
             fallbacks: Fallbacks::default(),
+            repositories: BTreeMap::new(),
             file: NAME.to_owned(),
             sha256: hex::encode(Sha256::digest(NAME)),
             notes: Vec::new(),

@@ -65,6 +65,7 @@ fn known_at(place: &[&str]) -> BTreeSet<String> {
             "limits": {}, "cooldown": {}}},
         "roles": {"planner": {"candidates": ["m"], "require": {}}},
         "fallbacks": {},
+        "repositories": {"shop": {}},
     });
     let mut at = &mut crew;
     for key in place {
@@ -94,6 +95,7 @@ fn the_schema_knows_the_keys_that_the_program_knows() {
         ("role", &["roles", "planner"]),
         ("require", &["roles", "planner", "require"]),
         ("fallbacks", &["fallbacks"]),
+        ("repository", &["repositories", "shop"]),
     ] {
         let object = if definition.is_empty() { &schema } else { &schema["$defs"][definition] };
         let named: BTreeSet<String> = object["properties"].as_object().unwrap().keys().cloned().collect();
@@ -101,5 +103,5 @@ fn the_schema_knows_the_keys_that_the_program_knows() {
         assert_eq!(object["additionalProperties"], json!(false), "{definition}");
     }
     let definitions = schema["$defs"].as_object().unwrap();
-    assert_eq!(definitions.len(), 12, "every definition is compared above");
+    assert_eq!(definitions.len(), 13, "every definition is compared above");
 }

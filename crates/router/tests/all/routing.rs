@@ -118,6 +118,13 @@ async fn s3_4_2b_a_residency_that_forbids_excludes_and_is_recorded() {
     let answer = three.ask(|ask| ask.data_retention = Some(zero)).await.unwrap();
     assert_eq!(dropped(&answer)[0].1, "retention: zero is required, 30d is offered");
     assert_eq!(dropped(&answer)[2].1, "retention: zero is required, unknown is offered");
+    // What the file requires of a repository counts for its texts, and for no others.
+    let crew = THREE.replace("ROLE", "policy: ordered") + "repositories: {shop: {data_residency: [eu]}}\n";
+    let shop = Three::with(&crew, Scripted::good("first"));
+    shop.ask(|ask| ask.repository = "shop".to_owned()).await.unwrap();
+    assert_eq!(shop.calls(), [0, 1, 0]);
+    shop.ask(|ask| ask.repository = "other".to_owned()).await.unwrap();
+    assert_eq!(shop.calls(), [1, 1, 0]);
     // What the role requires counts too; nobody is left, and the error says why of each.
     let strict = Three::new("require: {data_residency: [ch]}");
     let error = strict.ask(|_| ()).await.unwrap_err();
