@@ -249,7 +249,12 @@ impl Router {
     /// See [`AskError`]. Nothing that broke the contract is ever returned.
     pub async fn ask(&self, ask: &Ask, cancel: &CancellationToken) -> Result<Answer, AskError> {
         let crew = self.crew();
-        let mut conversation = self.open(&crew, ask)?;
+        let mut conversation = match self.open(&crew, ask) {
+            Ok(conversation) => conversation,
+            Err(reason) => {
+                return Err(AskError::Unroutable { role: ask.role, reason, trail: Trail::default() });
+            }
+        };
         let watched = conversation.is_switched();
         let cut = tokio::select! {
             biased;
@@ -296,14 +301,12 @@ impl Router {
         }
     }
 
-    fn open<'a>(&'a self, crew: &'a Crew, ask: &'a Ask) -> Result<Conversation<'a>, AskError> {
-        let role = ask.role;
-        let unroutable = |reason: String| AskError::Unroutable { role, reason, trail: Trail::default() };
-        let config = crew.roles.get(&role);
-        let config = config.ok_or_else(|| unroutable("the crew file has no such role".to_owned()))?;
-        let name = ask.contract.as_deref().or(config.contract.as_deref()).unwrap_or(role.contract());
-        let contract = self.contracts.get(name);
-        let contract = contract.ok_or_else(|| unroutable(format!("there is no `{name}` contract")))?;
+    /// The question, ready to be asked; otherwise what is missing for it.
+    fn open<'a>(&'a self, crew: &'a Crew, ask: &'a Ask) -> Result<Conversation<'a>, String> {
+        let config = crew.roles.get(&ask.role).ok_or("the crew file has no such role")?;
+        let name =
+            ask.contract.as_deref().or(config.contract.as_deref()).unwrap_or_else(|| ask.role.contract());
+        let contract = self.contracts.get(name).ok_or_else(|| format!("there is no `{name}` contract"))?;
         Ok(Conversation::new(self, crew, config, ask, (name, contract)))
     }
 

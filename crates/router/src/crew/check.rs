@@ -94,12 +94,13 @@ impl Crew {
         if model.key_env.is_some() && model.key_file.is_some() {
             return Err(self.error(key("key_file"), "there is a `key_env` too; keep one of them"));
         }
-        if let Some(url) = &model.base_url {
-            if !(url.starts_with("https://") || url.starts_with("http://")) || url.contains(['@', '?', '#']) {
-                let message = "must begin with https:// or http:// and hold neither a user nor a query: keys go \
-                               to `key_env` or `key_file`";
-                return Err(self.error(key("base_url"), message));
-            }
+        let is_plain = |url: &String| {
+            (url.starts_with("https://") || url.starts_with("http://")) && !url.contains(['@', '?', '#'])
+        };
+        if !model.base_url.iter().all(is_plain) {
+            let message = "must begin with https:// or http:// and hold neither a user nor a query: keys go to \
+                           `key_env` or `key_file`";
+            return Err(self.error(key("base_url"), message));
         }
         match &model.price {
             Some(price) => {

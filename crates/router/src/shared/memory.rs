@@ -9,10 +9,13 @@ use tokio::time::Instant;
 
 use super::{Shared, SharedError};
 
+/// Values and revisions.
+type Entries = BTreeMap<String, (Vec<u8>, u64)>;
+
 /// Clones share everything, as workers at one server do.
 #[derive(Debug, Clone)]
 pub struct MemoryShared {
-    entries: Arc<Mutex<BTreeMap<String, (Vec<u8>, u64)>>>,
+    entries: Arc<Mutex<Entries>>,
     revisions: Arc<AtomicU64>,
     began: (i64, Instant),
 }
@@ -34,7 +37,7 @@ impl MemoryShared {
         self.revisions.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, (Vec<u8>, u64)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Entries> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
