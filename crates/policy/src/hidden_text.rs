@@ -183,6 +183,8 @@ mod tests {
             let once = markdown(text);
             assert_eq!(markdown(&once.text).removed, [], "{text:?} became {:?}", once.text);
         }
+        let twice = markdown("a <!<!-- x -->-- evil --> b <b>bold</b>");
+        assert_eq!((twice.text.as_str(), twice.removed.len()), ("a  b <b>bold</b>", 2));
         let nested = format!("{}x{}", "<!<!-- y -->-- ".repeat(40), " -->".repeat(40));
         assert_eq!(markdown(&markdown(&nested).text).removed, []);
     }

@@ -272,6 +272,7 @@ mod tests {
             "sk-shop-2-discount-banner-for-the-second-visit-v2",
             "the task-id VTID-01213-sk-learn-and-more-words-2024-10-11",
             "SUMMARY-2024-10-11-of-the-second-release-train-A1",
+            "ghp_a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1",
             "eyJ is how base64 of {\" begins",
             "-----BEGIN CERTIFICATE-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7",
             "-----BEGIN PRIVATE KEY-----\n...\n-----END PRIVATE KEY-----",
