@@ -41,7 +41,10 @@ impl DispatcherService {
     /// What the worker's and deployer's logs and the lease say about the work order of a deadline.
     async fn inquire(&self, key: &Key, timer: &TimerFired) -> Result<Report, Fault> {
         let order = &timer.about;
-        let mut report = Report::default();
+        // Before the logs: who ends a work order says so and gives up the lease then. The other way round an end
+        // in between would look like a worker that fell silent.
+        let lease_alive = lease::is_alive(self.leases.as_ref(), order).await?;
+        let mut report = Report { lease_alive, ..Report::default() };
         for logged in self.logs.events(Log::Worker, key).await? {
             let Event::Worker(event) = logged.event else { continue };
             match event {
@@ -65,7 +68,6 @@ impl DispatcherService {
             report.pull_request_known |=
                 about_pull_request && same_attempt(event.task_ref(), timer.task.as_ref());
         }
-        report.lease_alive = lease::is_alive(self.leases.as_ref(), order).await?;
         report.workers_busy = self.leases.entries().await?.iter().any(|(held, _)| held != order);
         if !report.acknowledged && !report.finished && self.admission.is_behind(key.as_str()).await? {
             report.workers_busy = true;
@@ -234,5 +236,95 @@ impl Hosted for DispatcherService {
             }
             Effect::FollowUp { task } => Some(Input::FollowUp { task: task.clone() }),
         })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+mod tests {
+    use std::time::Duration;
+
+    use millrace_decider::Timestamp;
+    use millrace_events::catalogue::{HEALTH_BUCKET, LEASE_BUCKET, QUEUE_BUCKET, SLOT_BUCKET};
+    use millrace_events::v1::ExecutionCompleted;
+    use millrace_events::{CONTENT_TYPE_PROTOBUF, Envelope};
+    use millrace_runtime::bootstrap::{Declared, Installation};
+    use millrace_runtime::broker::{Append, Broker, BrokerError};
+    use millrace_runtime::bucket::Bucket;
+    use millrace_runtime::kv::{Change, Entry};
+    use millrace_runtime::memory::{ManualClock, MemoryBroker};
+    use millrace_runtime::settings::Settings;
+
+    use super::*;
+    use crate::admission::World;
+    use crate::config;
+
+    const TASK: &str = "VTID-01213";
+
+    /// The leases; right before one is looked at its holder says that it is done, and gives it up.
+    struct Ending {
+        broker: Arc<dyn Broker>,
+        leases: Bucket,
+    }
+
+    #[async_trait]
+    impl Kv for Ending {
+        async fn get(&self, order: &str) -> Result<Option<Entry>, BrokerError> {
+            let key = Key::new(TASK).unwrap();
+            let event = ExecutionCompleted { order: order.to_owned(), ..Default::default() }.into();
+            let envelope = Envelope::new("id", "/test", key.clone(), Timestamp::default(), &event);
+            let append = Append::new(Log::Worker.stream(0), Log::Worker.subject(&key, 1), envelope.encode());
+            let _ = self.broker.append(&append.content_type(CONTENT_TYPE_PROTOBUF)).await.unwrap();
+            self.leases.get(order).await
+        }
+        async fn create(&self, key: &str, value: &[u8]) -> Result<Option<u64>, BrokerError> {
+            self.leases.create(key, value).await
+        }
+        async fn update(&self, key: &str, value: &[u8], revision: u64) -> Result<Option<u64>, BrokerError> {
+            self.leases.update(key, value, revision).await
+        }
+        async fn put(&self, key: &str, value: &[u8]) -> Result<u64, BrokerError> {
+            self.leases.put(key, value).await
+        }
+        async fn delete(&self, key: &str) -> Result<(), BrokerError> {
+            self.leases.delete(key).await
+        }
+        async fn delete_at(&self, key: &str, revision: u64, keep: Duration) -> Result<bool, BrokerError> {
+            self.leases.delete_at(key, revision, keep).await
+        }
+        async fn changes(&self, revision: u64, limit: usize) -> Result<Vec<Change>, BrokerError> {
+            self.leases.changes(revision, limit).await
+        }
+        async fn entries(&self) -> Result<Vec<(String, Entry)>, BrokerError> {
+            self.leases.entries().await
+        }
+    }
+
+    /// S2-G8b: what ends while it is asked about has not fallen silent.
+    #[tokio::test]
+    async fn an_order_that_ends_in_this_moment_is_finished_and_not_silent() {
+        let clock = Arc::new(ManualClock::at(Timestamp::from_millis(1_790_000_000_000)));
+        let declared = Declared::of(&Installation::default());
+        let broker: Arc<dyn Broker> = Arc::new(MemoryBroker::new(clock.clone(), &declared));
+        let bucket = |name: &str| Arc::new(Bucket::new(broker.clone(), name));
+        let settings = Settings::default();
+        let world = World {
+            broker: broker.clone(),
+            queue: bucket(QUEUE_BUCKET),
+            slots: bucket(SLOT_BUCKET),
+            heartbeats: bucket(HEALTH_BUCKET),
+            clock: clock.clone(),
+        };
+        let leases = Ending { broker: broker.clone(), leases: Bucket::new(broker.clone(), LEASE_BUCKET) };
+        let service = DispatcherService::new(
+            Dispatcher { limits: config::limits(&settings) },
+            LogReader::new(broker.clone(), 1),
+            Arc::new(leases),
+            clock,
+            Arc::new(Admission::new(config::rules(&settings), world)),
+        );
+        let timer = TimerFired { name: "lease".to_owned(), about: "order".to_owned(), ..Default::default() };
+        let report = service.inquire(&Key::new(TASK).unwrap(), &timer).await.unwrap();
+        assert_eq!((report.finished, report.lease_alive), (true, false));
     }
 }

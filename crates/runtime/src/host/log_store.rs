@@ -94,7 +94,10 @@ impl LogStore {
         let (stream, subject) = self.place::<D::Event>(writing.key);
         let Context { now, cause } = writing.context;
         let mut wire: Event = event.into_event();
-        let id = event_id(cause, self.service, wire.name(), writing.index);
+        // What it follows is part of its id: a process that stood still may come back to an input that another has
+        // answered meanwhile, and find something else to say.
+        let purpose = format!("{} after {}", wire.name(), cached.last);
+        let id = event_id(cause, self.service, &purpose, writing.index);
         let source = format!("/{}/{}", millrace_events::catalogue::NAMESPACE, self.service);
         let mut envelope = Envelope::new(id.to_string(), source, writing.key.clone(), *now, &wire);
         envelope.cause = Some(cause.clone());
@@ -144,4 +147,53 @@ where
     let Some(event) = D::Event::from_event(event) else { return };
     let cause: Option<&Cause> = envelope.cause.as_ref();
     decider.evolve(state, &Recorded { event: &event, sequence: stored.sequence, time: envelope.time, cause });
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+mod tests {
+    use millrace_decider::{Due, Refusal, Timestamp};
+    use millrace_events::DispatcherEvent;
+    use millrace_events::v1::WorkOrderIssued;
+
+    use super::*;
+    use crate::bootstrap::{Declared, Installation};
+    use crate::memory::{ManualClock, MemoryBroker};
+
+    struct Silent;
+
+    impl Decider for Silent {
+        type State = ();
+        type Input = ();
+        type Event = DispatcherEvent;
+        type Effect = ();
+        type Alarm = ();
+
+        fn decide(&self, (): &(), (): &(), _: &Context) -> Result<Option<DispatcherEvent>, Refusal> {
+            Ok(None)
+        }
+        fn evolve(&self, (): &mut (), _: &Recorded<'_, DispatcherEvent>) {}
+        fn due(&self, (): &(), (): &()) -> Vec<Due<(), ()>> {
+            Vec::new()
+        }
+    }
+
+    /// I2: one process answers an input; another, which stood still, comes back to it and says the next thing.
+    #[tokio::test]
+    async fn two_answers_to_one_input_have_ids_of_their_own() {
+        let clock = Arc::new(ManualClock::at(Timestamp::from_millis(1_790_000_000_000)));
+        let broker = Arc::new(MemoryBroker::new(clock, &Declared::of(&Installation::default())));
+        let log = LogStore { broker: broker.clone(), service: "dispatcher", partitions: 1 };
+        let key = Key::new("VTID-00001").unwrap();
+        let context = Context { now: Timestamp::default(), cause: Cause::new("MILLRACE_WORKER_0", 6) };
+        for _ in 0..2 {
+            let mut cached = log.load(&Silent, &key).await.unwrap();
+            let writing = Writing { key: &key, context: &context, index: 0, traceparent: "", tracestate: "" };
+            log.append(&Silent, &mut cached, WorkOrderIssued::default().into(), writing).await.unwrap();
+        }
+        let stored = broker.read("MILLRACE_DISPATCHER_0", None, 1, 9).await.unwrap();
+        let ids: Vec<String> =
+            stored.iter().map(|stored| Envelope::decode(&stored.payload).unwrap().id).collect();
+        assert!(ids.len() == 2 && ids[0] != ids[1], "{ids:?}");
+    }
 }

@@ -25,6 +25,11 @@ impl ManualClock {
     pub fn advance(&self, duration: Duration) {
         self.now.send_modify(|now| *now = *now + duration);
     }
+
+    /// Moves back, as a clock does that was ahead and is put right. Who sleeps goes on sleeping.
+    pub fn put_back(&self, duration: Duration) {
+        self.now.send_modify(|now| *now = *now - duration);
+    }
 }
 
 #[async_trait]

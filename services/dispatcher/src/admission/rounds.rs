@@ -11,6 +11,7 @@ use millrace_runtime::broker::{AppendError, BrokerError};
 use millrace_runtime::host::Arming;
 
 use super::queue::Waiting;
+use super::upkeep::has_passed;
 use super::{Admission, State};
 use crate::domain::ADMIT;
 
@@ -26,7 +27,7 @@ impl Admission {
     pub async fn run(&self) -> Infallible {
         let mut looked = self.world.clock.now();
         loop {
-            if self.world.clock.now().since(looked) >= self.tick() {
+            if has_passed(looked, self.world.clock.now(), self.tick()) {
                 looked = self.world.clock.now();
                 self.look_around().await;
             }

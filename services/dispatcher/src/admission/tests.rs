@@ -266,6 +266,18 @@ async fn what_is_chosen_in_vain_is_given_up_where_it_waits_no_more() {
     }
 }
 
+/// S4-FUND-01: another dispatcher is told of an alarm, and the clock of this one has just been put right.
+#[tokio::test]
+async fn an_alarm_is_read_though_the_clock_was_put_back() {
+    let site = Site::new();
+    let one = site.dispatcher().await;
+    site.pass(&one, 1).await;
+    site.clock.put_back(DAY);
+    site.say("worker", LedgerRegressed { log: "worker".into(), ..Default::default() }).await;
+    site.pass(&one, 1).await;
+    assert!(one.lock().alarms.standing().is_some());
+}
+
 /// Offers of which others heard that they were taken, or paused, are closed in two minutes, however
 /// many there are.
 #[tokio::test]

@@ -303,11 +303,16 @@ struct Standing {
 
 /// Whether it is time again to look at something.
 fn due(looked: &mut Timestamp, now: Timestamp, every: Duration) -> bool {
-    let is_due = now.since(*looked) >= every;
+    let is_due = has_passed(*looked, now, every);
     if is_due {
         *looked = now;
     }
     is_due
+}
+
+/// Whether so much time has passed. Where the clock was put back nobody knows: it has.
+pub(super) fn has_passed(since: Timestamp, now: Timestamp, time: Duration) -> bool {
+    now < since || now.since(since) >= time
 }
 
 fn note(what: &str, looked: Result<(), BrokerError>) {
