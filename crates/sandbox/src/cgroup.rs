@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::limits::Limits;
 
 /// The groups of this process in which more can be made.
@@ -35,6 +37,9 @@ pub(crate) struct Group {
 const PREFIX: &str = "millrace-";
 /// Programs between us and the command: unshare, bubblewrap twice, the shim's attendant, with some to spare.
 const FRAME_PROCESSES: u64 = 16;
+/// How often, and after what time, it is looked again whether a group is empty.
+const ROUNDS: u32 = 50;
+const ROUND: Duration = Duration::from_millis(2);
 
 impl Parents {
     /// Looks where groups can be made, by making one. Removes what killed processes left.
@@ -109,11 +114,26 @@ impl Group {
         })
     }
 
-    /// Kills everything in the group that is still there (version 2, Linux 5.14).
-    pub(crate) fn kill(&self) {
+    /// Kills everything in the group that is still there, such as what lost its attendant to the kernel's need of
+    /// memory.
+    fn kill(&self) {
         for (kind, folder) in &self.folders {
-            if *kind == Kind::Both {
-                let _ = fs::write(folder.join("cgroup.kill"), "1");
+            match kind {
+                Kind::Both => drop(fs::write(folder.join("cgroup.kill"), "1")),
+                Kind::Memory => {}
+                // Nothing more is started, so that this ends.
+                Kind::Processes => drop(fs::write(folder.join("pids.max"), "0")),
+            }
+            for _ in 0..ROUNDS {
+                let text = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+                if text.trim().is_empty() {
+                    break;
+                }
+                for process in text.lines().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)) {
+                    // It may have ended by itself.
+                    let _gone = kill_process(process, Signal::KILL);
+                }
+                std::thread::sleep(ROUND);
             }
         }
     }
@@ -124,10 +144,10 @@ impl Drop for Group {
         self.kill();
         for (_, folder) in &self.folders {
             // The kernel needs a moment after the last process; what stays is removed at the next start.
-            for _ in 0..20 {
+            for _ in 0..ROUNDS {
                 match fs::remove_dir(folder) {
                     Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
-                        std::thread::sleep(Duration::from_millis(2));
+                        std::thread::sleep(ROUND);
                     }
                     _ => break,
                 }

@@ -43,14 +43,16 @@ pub(crate) async fn run(
         return Err(setup("its pipes are missing"));
     };
     let mut output = Captured::new(limits.output_bytes);
+    let monitor = child.id();
     // Standard output ends when bubblewrap and every process inside have gone, not when the command closes it.
     let stopped = tokio::select! {
         biased;
         () = cancel.cancelled() => Some(Exit::Cancelled),
         () = sleep(limits.wall_clock) => Some(Exit::TimedOut),
-        exceeded = watch.exceeded(child.id()) => Some(exceeded),
-        () = watch.crowded(child.id()) => Some(Exit::ProcessesExceeded),
+        exceeded = watch.exceeded(monitor) => Some(exceeded),
+        () = watch.crowded(monitor) => Some(Exit::ProcessesExceeded),
         fits = output.read(&mut stdout) => (!fits).then_some(Exit::OutputExceeded),
+        () = orphaned(&mut child) => None,
     };
     let status = match stopped {
         None => settle(&mut child).await?,
@@ -78,6 +80,16 @@ pub(crate) async fn run(
         None => return Err(setup(&first_line(&control, status))),
     };
     Ok(Ended { exit, output: output.bytes, truncated: output.truncated })
+}
+
+/// Resolves when whatever watches over the command has gone before it: somebody killed it, or the kernel did for
+/// lack of memory. In the usual order the output ends first.
+async fn orphaned(child: &mut Child) {
+    // Waiting for it would close its standard input, which tells an attendant to end the command.
+    while matches!(child.try_wait(), Ok(None)) {
+        sleep(WATCH_EVERY).await;
+    }
+    sleep(DRAIN).await;
 }
 
 const DRAIN: Duration = Duration::from_secs(1);

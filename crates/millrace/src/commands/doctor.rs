@@ -4,7 +4,8 @@ use std::path::Path;
 
 use millrace_rpc::client;
 use millrace_runtime::launch;
-use millrace_sandbox::{Config, Sandbox};
+use millrace_sandbox::{Config, Mode, Sandbox};
+use millrace_worker::WorkerConfig;
 use serde_json::json;
 
 use crate::cli::{Doctor, Global};
@@ -39,7 +40,7 @@ impl Finding {
 pub(super) async fn run(global: &Global, arguments: &Doctor, output: &Output) -> Result<Exit, Failure> {
     let findings = [
         nats_server().await,
-        sandbox().await,
+        sandbox(arguments).await,
         program("git", GIT_FLOOR, "Install git 2.38 or newer from your distribution.").await,
         program("python3", PYTHON_FLOOR, "Install python3; only the example's application needs it.").await,
         configuration(arguments),
@@ -89,10 +90,27 @@ async fn nats_server() -> Finding {
     }
 }
 
-/// Builds a real sandbox and proves each of its denials.
-async fn sandbox() -> Finding {
-    match Sandbox::probe(Config::default()).await {
-        Ok(_) => Finding::new("sandbox", Ok("bubblewrap works, every denial proved".to_owned()), ""),
+/// Builds a real sandbox as the worker here would, and proves each of its denials.
+async fn sandbox(arguments: &Doctor) -> Finding {
+    let source = launch::Arguments { config: arguments.config.clone(), print_config: false };
+    // A configuration that cannot be used has a finding of its own.
+    let configured = launch::load(&source).ok().and_then(|settings| {
+        WorkerConfig::read(&settings).ok().map(|config| config.sandbox_config(&settings))
+    });
+    let config = Config { remember: None, ..configured.unwrap_or_default() };
+    let what = match config.mode {
+        Mode::Bubblewrap => "bubblewrap works",
+        Mode::Shim => "the shim alone works",
+    };
+    match Sandbox::probe(config).await {
+        Ok(sandbox) => {
+            let groups = sandbox.bounded_by_groups();
+            Finding::new(
+                "sandbox",
+                Ok(format!("{what}, every denial proved; control groups bound {groups}")),
+                "",
+            )
+        }
         Err(unavailable) => Finding::new("sandbox", Err(unavailable.reason), unavailable.fix),
     }
 }

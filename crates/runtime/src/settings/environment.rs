@@ -68,6 +68,7 @@ pub const ENVIRONMENT: &[Variable] = &[
     text("MILLRACE_WORKER_ID", "worker.id"),
     number("MILLRACE_WORKER_SLOTS", "worker.slots"),
     text("MILLRACE_WORKER_DIRECTORY", "worker.directory"),
+    text("MILLRACE_WORKER_SANDBOX_MODE", "worker.sandbox.mode"),
     Variable { name: "MILLRACE_WORKER_RECIPE", path: "worker.recipe", kind: Kind::Switch },
     text("MILLRACE_DEPLOYER_DIRECTORY", "deployer.directory"),
     text("MILLRACE_SPEC_REGISTRY_DIRECTORY", "spec_registry.directory"),

@@ -35,11 +35,12 @@ pub(super) fn run(mut arguments: impl Iterator<Item = OsString>) -> Result<ExitC
         end_all();
         std::process::exit(i32::from(KILLED));
     });
-    let status = child.wait().map_err(|error| format!("the command cannot be waited for: {error}"))?;
+    // Fails when the other thread saw the end of it first.
+    let status = child.wait();
     let left = usage::processes_below(std::process::id());
     let _unread = writeln!(io::stderr(), "{LEFT}{left}");
     end_all();
-    Ok(ExitCode::from(code(status)))
+    Ok(ExitCode::from(status.map_or(KILLED, code)))
 }
 
 /// 128 and SIGKILL, as a shell says it.

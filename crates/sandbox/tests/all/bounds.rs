@@ -4,10 +4,10 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use millrace_sandbox::{Exit, Limits};
+use millrace_sandbox::{Config, Exit, Limits};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Workspace, alive, run, sandbox, text};
+use crate::support::{Workspace, alive, config, run, sandbox, sandbox_with, text};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -269,6 +269,25 @@ async fn memory_is_bounded_over_all_processes_together() {
     let mut spec = workspace.spec(&format!("({hold}) & ({hold}) & ({hold}) & ({hold}) & wait"));
     spec.limits.memory_bytes = 150 * MIB;
     assert_eq!(run(&spec).await.exit, Exit::MemoryExceeded);
+}
+
+/// Files in a `/tmp` that lives in memory belong to no process: only a control group counts them.
+#[tokio::test]
+async fn f24_memory_that_no_process_holds_is_bounded_where_groups_can_be_made() {
+    let workspace = Workspace::new();
+    let mut spec =
+        workspace.spec("cat /proc/self/cgroup; head -c 200000000 /dev/zero > /tmp/large && echo kept");
+    spec.limits.memory_bytes = 100 * MIB;
+    let finished = run(&spec).await;
+    if sandbox().await.bounded_by_groups() == "nothing" {
+        return;
+    }
+    assert_eq!(finished.exit, Exit::MemoryExceeded, "{}", text(&finished));
+    assert!(!text(&finished).contains("kept"), "{}", text(&finished));
+    // And without groups it is not noticed, which is why they are used.
+    let without = Config { cgroups: false, ..config() };
+    let finished = sandbox_with(without).await.run(&spec, &CancellationToken::new()).await.unwrap();
+    assert_eq!(finished.exit, Exit::Code(0), "{}", text(&finished));
 }
 
 #[tokio::test]

@@ -209,3 +209,32 @@ async fn f24_a_fork_bomb_without_a_process_table_of_its_own_is_ended() {
     let finished = sandbox().await.run(&spec, &CancellationToken::new()).await.unwrap();
     assert_eq!(finished.exit, Exit::ProcessesExceeded);
 }
+
+/// The attendant shares the command's memory group, so the kernel may choose it; then the group is what ends the rest.
+#[tokio::test]
+async fn f24_a_command_that_lost_its_attendant_is_ended_with_its_group() {
+    if sandbox().await.bounded_by_groups() == "nothing" {
+        return;
+    }
+    let mark = format!("{}.778", 200_000 + std::process::id());
+    let workspace = Workspace::new();
+    let spec = CommandSpec::new(format!("sleep {mark} & : > ready; exec sleep {mark}"), workspace.path());
+    let ready = workspace.path().join("ready");
+    let cancel = CancellationToken::new();
+    let (ended, ()) = tokio::join!(sandbox().await.run(&spec, &cancel), async {
+        millrace_wait(|| ready.exists()).await;
+        let attendants = || {
+            fs::read_dir("/proc").unwrap().filter_map(Result::ok).filter_map(|entry| {
+                let line = fs::read(entry.path().join("cmdline")).ok()?;
+                let line = String::from_utf8_lossy(&line).into_owned();
+                let pid = entry.file_name().to_str()?.parse::<u32>().ok()?;
+                (line.contains("attend") && line.contains(&mark)).then_some(pid)
+            })
+        };
+        for pid in attendants() {
+            assert!(Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success());
+        }
+    });
+    drop(ended);
+    millrace_wait(|| !alive(&mark)).await;
+}

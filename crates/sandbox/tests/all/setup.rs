@@ -115,7 +115,7 @@ async fn s4_d7_dependencies_are_fetched_once_and_work_offline() {
     let setup = world.setup();
     let prepared = world.ensure(&setup).await.unwrap();
     assert_eq!(world.registry.count(), 2);
-    assert_eq!(world.kept(), [prepared.key.clone()]);
+    assert_eq!(world.kept(), std::slice::from_ref(&prepared.key));
     assert!(!world.workspace.path().join("changed").exists(), "it worked in a copy");
     // Again: nothing is fetched.
     assert_eq!(world.ensure(&setup).await.unwrap(), prepared);
