@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::provider::{Author, Finish, ModelError, ModelRequest, ModelResponse, Usage};
 
-use super::{count, garbled, refused};
+use super::{count, garbled, refused, set};
 
 /// The version of the interface, a header at Anthropic.
 pub(super) const VERSION: (&str, &str) = ("anthropic-version", "2023-06-01");
@@ -24,18 +24,18 @@ pub(super) fn body(request: &ModelRequest<'_>, system: &str, schema: Option<Valu
     });
     // An empty text is refused.
     if !system.is_empty() {
-        body["system"] = json!(system);
+        set(&mut body, "system", json!(system));
     }
     if let Some(schema) = schema {
-        body["output_config"] = json!({"format": {"type": "json_schema", "schema": schema}});
+        set(&mut body, "output_config", json!({"format": {"type": "json_schema", "schema": schema}}));
     }
     if request.model.supports.temperature {
-        body["temperature"] = json!(0);
+        set(&mut body, "temperature", json!(0));
     }
     match provider {
-        "bedrock" => body["anthropic_version"] = json!("bedrock-2023-05-31"),
-        "vertex" => body["anthropic_version"] = json!("vertex-2023-10-16"),
-        _ => body["model"] = json!(request.model.model_id),
+        "bedrock" => set(&mut body, "anthropic_version", json!("bedrock-2023-05-31")),
+        "vertex" => set(&mut body, "anthropic_version", json!("vertex-2023-10-16")),
+        _ => set(&mut body, "model", json!(request.model.model_id)),
     }
     body
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::provider::{Author, Finish, ModelError, ModelRequest, ModelResponse, Usage};
 
-use super::{SEED, count, garbled, refused};
+use super::{SEED, count, garbled, refused, set};
 
 /// The body.
 pub(super) fn body(request: &ModelRequest<'_>, system: &str, schema: Option<Value>) -> Value {
@@ -19,17 +19,17 @@ pub(super) fn body(request: &ModelRequest<'_>, system: &str, schema: Option<Valu
     let mut config =
         json!({"maxOutputTokens": super::output_limit(request), "responseMimeType": "application/json"});
     if let Some(schema) = schema {
-        config["responseJsonSchema"] = schema;
+        set(&mut config, "responseJsonSchema", schema);
     }
     if request.model.supports.temperature {
-        config["temperature"] = json!(0);
+        set(&mut config, "temperature", json!(0));
     }
     if request.model.supports.seed {
-        config["seed"] = json!(SEED);
+        set(&mut config, "seed", json!(SEED));
     }
     let mut body = json!({"contents": contents, "generationConfig": config});
     if !system.is_empty() {
-        body["systemInstruction"] = json!({"parts": [{"text": system}]});
+        set(&mut body, "systemInstruction", json!({"parts": [{"text": system}]}));
     }
     body
 }

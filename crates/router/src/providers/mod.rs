@@ -198,6 +198,13 @@ fn refused(what: &str, usage: Usage) -> ModelError {
     }
 }
 
+/// Sets a field of an object.
+fn set(object: &mut Value, name: &str, value: Value) {
+    if let Some(object) = object.as_object_mut() {
+        object.insert(name.to_owned(), value);
+    }
+}
+
 /// A number of tokens; 0 where there is none.
 fn count(body: &Value, pointer: &str) -> u64 {
     body.pointer(pointer).and_then(Value::as_u64).unwrap_or_default()

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::provider::{Author, ErrorClass, Finish, ModelError, ModelRequest, ModelResponse, Usage};
 
-use super::{SEED, count, garbled, refused};
+use super::{SEED, count, garbled, refused, set};
 
 /// The body of `POST /chat/completions`. Others than OpenAI know the older names of fields and roles only.
 pub(super) fn chat(
@@ -25,16 +25,20 @@ pub(super) fn chat(
         limit: super::output_limit(request),
     });
     if let Some(schema) = schema {
-        body["response_format"] = json!({
-            "type": "json_schema",
-            "json_schema": {"name": request.contract, "strict": true, "schema": schema},
-        });
+        set(
+            &mut body,
+            "response_format",
+            json!({
+                "type": "json_schema",
+                "json_schema": {"name": request.contract, "strict": true, "schema": schema},
+            }),
+        );
     }
     if request.model.supports.temperature {
-        body["temperature"] = json!(0);
+        set(&mut body, "temperature", json!(0));
     }
     if request.model.supports.seed {
-        body["seed"] = json!(SEED);
+        set(&mut body, "seed", json!(SEED));
     }
     body
 }
@@ -76,12 +80,16 @@ pub(super) fn responses(request: &ModelRequest<'_>, system: &str, schema: Option
         "store": false,
     });
     if let Some(schema) = schema {
-        body["text"] = json!({"format": {
-            "type": "json_schema", "name": request.contract, "strict": true, "schema": schema,
-        }});
+        set(
+            &mut body,
+            "text",
+            json!({"format": {
+                "type": "json_schema", "name": request.contract, "strict": true, "schema": schema,
+            }}),
+        );
     }
     if request.model.supports.temperature {
-        body["temperature"] = json!(0);
+        set(&mut body, "temperature", json!(0));
     }
     body
 }

@@ -190,7 +190,7 @@ fn messages(wire: Wire, body: &Value) -> Checked {
         return Err(Refusal::bad("anthropic_version: Field required"));
     }
     text(body, who)?;
-    if !body.get("max_tokens").is_some_and(|tokens| tokens.as_u64().is_some_and(|tokens| tokens >= 1)) {
+    if body.get("max_tokens").and_then(Value::as_u64).unwrap_or_default() == 0 {
         return Err(Refusal::bad("max_tokens: Field required"));
     }
     if body.get("system").is_some_and(|system| system.as_str().is_none_or(str::is_empty)) {
@@ -290,7 +290,8 @@ mod tests {
         let gemini = json!({"contents": [{"role": "user", "parts": [{"text": "x"}]}]});
         let bedrock = json!({"anthropic_version": "bedrock-2023-05-31", "max_tokens": 5, "messages": [{"role": "user", "content": "x"}]});
         let open = json!({"type": "object", "properties": {}});
-        let cases: [(Wire, &Value, &[(&str, &str)]); 5] = [
+        type Headers<'a> = &'a [(&'a str, &'a str)];
+        let cases: [(Wire, &Value, Headers<'_>); 5] = [
             (Wire::Chat, &chat, &bearer),
             (Wire::Responses, &responses, &bearer),
             (Wire::Messages, &messages, &claude),

@@ -203,6 +203,6 @@ fn contract_of(wire: Wire, body: &Value) -> &'static str {
     };
     let schema = wire.schema(body).or_else(quoted).unwrap_or_default();
     let has = |name: &&str| schema["properties"].get(name).is_some();
-    let found = CONTRACTS.iter().find(|(_, fields)| fields.iter().all(|name| has(name)));
+    let found = CONTRACTS.iter().find(|(_, fields)| fields.iter().all(has));
     found.map(|(name, _)| *name).unwrap_or_default()
 }

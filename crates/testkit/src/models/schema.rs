@@ -149,13 +149,11 @@ fn closed(node: &Map<String, Value>, at: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// What looks at one schema, with its place.
+type Look<'a> = dyn Fn(&Map<String, Value>, &str) -> Result<(), String> + 'a;
+
 /// Looks at each schema in a schema, and that each reference leads somewhere.
-fn walk(
-    schema: &Value,
-    root: &Value,
-    at: &str,
-    look: &dyn Fn(&Map<String, Value>, &str) -> Result<(), String>,
-) -> Result<(), String> {
+fn walk(schema: &Value, root: &Value, at: &str, look: &Look<'_>) -> Result<(), String> {
     let node = schema.as_object().ok_or_else(|| format!("In context={at}, a schema must be an object."))?;
     look(node, at)?;
     if let Some(reference) = node.get("$ref").and_then(Value::as_str) {
