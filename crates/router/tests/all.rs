@@ -15,6 +15,8 @@ mod crew_schema;
 mod money;
 #[path = "all/providers.rs"]
 mod providers;
+#[path = "all/providers_routed.rs"]
+mod providers_routed;
 #[path = "all/recipes.rs"]
 mod recipes;
 #[path = "all/routing.rs"]
