@@ -13,7 +13,8 @@ pub(super) fn due(deployment: Duration, state: &Release, input: &Input) -> Owed 
     match input {
         Input::Executed { event, position } => {
             let task = event.task.clone().unwrap_or_default();
-            if state.awaits_pull_request(&task) {
+            // A run has one merge: what an attempt does after that of another one comes to nothing.
+            if state.awaits_pull_request(&task) && !state.is_merged(task.run) {
                 return vec![Due::Effect(Effect::OpenPullRequest {
                     execution: event.clone(),
                     position: position.clone(),
@@ -49,10 +50,11 @@ fn for_verdict(deployment: Duration, state: &Release, passed: &ValidationPassed)
     }
     let answered = passed.pull_request.as_ref().is_none_or(|pull_request| attempt.is_refused(pull_request));
     let free = Due::Effect(Effect::FreeTarget { task: task.clone(), release: None });
-    if attempt.opened.is_none() || answered || state.is_superseded(&task) {
+    if attempt.opened.is_none() || answered || state.is_merged(task.run) {
         return vec![free];
     }
-    if state.is_stopped(&task) {
+    // It may have been merged before, and not recorded any more.
+    if state.is_stopped(&task) || state.is_superseded(&task) {
         return vec![free, Due::Effect(Effect::FindMerge(Box::new(passed.clone())))];
     }
     vec![Due::Effect(Effect::Merge(Box::new(passed.clone())))]

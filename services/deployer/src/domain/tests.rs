@@ -144,7 +144,11 @@ fn a_later_attempt_replaces_the_earlier_one() {
     assert_eq!(*previous, Some(7));
     let scenario = scenario.event(opened(task(1, 2)));
     assert!(due(&scenario, &executed(task(1, 1))).is_empty());
-    assert_eq!(due(&scenario, &passed(task(1, 1), "b1")), ["free"], "a late verdict merges nothing");
+    assert_eq!(
+        due(&scenario, &passed(task(1, 1), "b1")),
+        ["free", "find merge"],
+        "a late verdict merges nothing"
+    );
     // Another run's pull request was closed with that run.
     let owed = scenario.due(&executed(task(2, 1)));
     let Due::Effect(Effect::OpenPullRequest { previous, .. }) = &owed[0] else { panic!("{owed:?}") };
@@ -300,4 +304,14 @@ fn the_end_of_a_run_cleans_up_after_every_attempt() {
     // A task that failed at the spec gate has nothing anywhere.
     let at_gate = Input::Ended { task: task(1, 0), end: End::Failed, reason: "no spec".to_owned() };
     assert!(given(&DEPLOYER).due(&at_gate).is_empty());
+}
+
+/// I3: the dispatcher took a worker for silent, and offered the next attempt while the first was merged.
+#[test]
+fn a_run_is_merged_once_whatever_is_offered_after_it() {
+    let scenario = given(&DEPLOYER).event(opened(task(1, 1))).event(merged());
+    assert!(due(&scenario, &executed(task(1, 2))).is_empty());
+    assert_eq!(due(&scenario, &executed(task(2, 1))), ["open"], "the next run is another matter");
+    let scenario = scenario.event(opened(task(1, 2)));
+    assert_eq!(due(&scenario, &passed(task(1, 2), "b1")), ["free"]);
 }

@@ -114,11 +114,21 @@ fn for_input(limits: &Limits, state: &Task, input: &Input) -> Vec<Owed> {
         Input::Operator { position, .. } if state.refused.contains(position) => Vec::new(),
         Input::Operator { event, id, at, .. } => for_person(state, event, id, *at),
         Input::Deployer(DeployerEvent::StageStopped(event)) => for_stop(state, event),
+        // A release of an earlier attempt has ended the run: who works on a later one must stop.
+        Input::Deployer(event) if event.task_ref().is_some_and(|task| is_outlived(state, task)) => {
+            revoke(state.order.as_ref())
+        }
         // A crash between the end and the revocation leaves the revocation owed.
         Input::Overdue(_) if state.status == Some(Status::Blocked) => revoke(state.order.as_ref()),
         Input::Cancel { .. } if state.status == Some(Status::Cancelled) => revoke(state.order.as_ref()),
         _ => Vec::new(),
     }
+}
+
+/// Whether the present run is over by now, and came to a later attempt than this.
+fn is_outlived(state: &Task, of: &TaskRef) -> bool {
+    let TaskRef { run, attempt, .. } = &state.reference;
+    !state.is_under_way() && of.run == *run && of.attempt > 0 && of.attempt < *attempt
 }
 
 fn for_person(state: &Task, event: &OperatorEvent, id: &str, at: Timestamp) -> Vec<Owed> {

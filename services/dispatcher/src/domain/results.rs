@@ -123,7 +123,9 @@ pub(super) fn deployer(limits: &Limits, state: &Task, event: &DeployerEvent, con
     if let DeployerEvent::StageStopped(_) = event {
         return Ok(None);
     }
-    let Standing::Present = standing else { return past(state, event, what) };
+    if !matches!(standing, Standing::Present) && !decides_the_run(state, event) {
+        return past(state, event, what);
+    }
     match event {
         DeployerEvent::PullRequestOpened(opened) => {
             if opened.checks.is_empty() || state.order_kind() == Some(WorkOrderKind::Check) {
@@ -171,6 +173,21 @@ pub(super) fn deployer(limits: &Limits, state: &Task, event: &DeployerEvent, con
             Ok(Some(ended(state, failure)))
         }
     }
+}
+
+/// What is merged is the run's, whichever attempt it is of: an order may have been given up for silence, and the
+/// next attempt offered, while a merge of it was on its way. The deployer merges no second one.
+fn decides_the_run(state: &Task, event: &DeployerEvent) -> bool {
+    let follows_a_merge = matches!(
+        event,
+        DeployerEvent::MergeCompleted(_)
+            | DeployerEvent::DeploymentVerified(_)
+            | DeployerEvent::DeploymentFailed(_)
+            | DeployerEvent::RollbackCompleted(_)
+            | DeployerEvent::RollbackFailed(_)
+    );
+    let of_this_run = event.task_ref().is_some_and(|task| task.run == state.reference.run);
+    follows_a_merge && of_this_run && state.is_active()
 }
 
 /// Something of an attempt that is over. What changes the world against the record is refused loudly.

@@ -571,6 +571,38 @@ fn a_release_that_contradicts_the_record_is_refused_loudly() {
     assert_eq!((event.asked_by.as_str(), event.status.as_str()), ("DeploymentVerified", "failed"));
 }
 
+/// The order was given up for silence, and the next attempt offered, while its merge was on its way.
+#[test]
+fn the_release_of_an_earlier_attempt_ends_the_run() {
+    let decider = dispatcher();
+    let ends: [fn(Option<TaskRef>) -> DeployerEvent; 2] = [
+        |task| DeploymentVerified { task, release_commit: "m".into(), ..Default::default() }.into(),
+        |task| RollbackCompleted { task, ..Default::default() }.into(),
+    ];
+    for end in ends {
+        let mut scenario = scheduled(&decider);
+        let task = Some(scenario.state().reference.clone());
+        let lost = Report { acknowledged: true, ..Report::default() };
+        scenario.when(&inquired(&scenario, "lease", lost)).event();
+        scenario.when(&Input::FollowUp { task: TASK.into() }).event();
+        assert_eq!(scenario.state().reference.attempt, 2);
+        let merged = MergeCompleted { task: task.clone(), ..Default::default() };
+        assert!(scenario.when(&Input::Deployer(merged.into())).is_nothing());
+        let input = Input::Deployer(end(task));
+        let event = scenario.when(&input).event();
+        assert!(
+            matches!(event, DispatcherEvent::TaskCompleted(_) | DispatcherEvent::TaskFailed(_)),
+            "{event:?}"
+        );
+        let order = order(&scenario).id;
+        assert!(
+            scenario.due(&input).contains(&Due::Effect(Effect::RevokeLease { order })),
+            "its worker stops"
+        );
+        assert!(scenario.when(&input).is_nothing());
+    }
+}
+
 #[test]
 fn s2_g6b_a_rollback_ends_the_run_with_the_reason_of_the_release() {
     let decider = dispatcher();

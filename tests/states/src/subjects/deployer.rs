@@ -136,7 +136,7 @@ fn explain(history: &[DeployerEvent], arrival: &Arrival<Input>, owed: &[String])
     let place = arrival.label.place();
     let attempt = view.attempts.get(&place);
     match arrival.input.as_ref()? {
-        Input::Executed { .. } if view.may_open(place) => {
+        Input::Executed { .. } if view.may_open(place) && !view.is_merged(place.0) => {
             owed.iter().any(|owed| owed == "OpenPullRequest").then_some("begins")
         }
         Input::Executed { .. } if view.is_stopped(place) => (owed == ["CleanUp"]).then_some("begins"),

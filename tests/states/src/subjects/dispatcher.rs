@@ -227,6 +227,18 @@ impl View {
         self.is_active() && !self.is_expired && self.order.as_deref() == Some(order)
     }
 
+    /// What is merged is the run's, whichever attempt it is of.
+    fn is_decided_by(&self, label: &Label) -> bool {
+        const AFTER_A_MERGE: [&str; 5] = [
+            "MergeCompleted",
+            "DeploymentVerified",
+            "DeploymentFailed",
+            "RollbackCompleted",
+            "RollbackFailed",
+        ];
+        self.is_active() && label.run == self.present.0 && AFTER_A_MERGE.contains(&label.name.as_str())
+    }
+
     fn is_check(&self) -> bool {
         self.order.as_ref().is_some_and(|order| order.contains("/check/"))
     }
@@ -301,7 +313,8 @@ fn of_facts(view: &View, label: &Label, owed: &[String]) -> Option<&'static str>
     if is_expired && name != "ExecutionSuspended" {
         return None;
     }
-    if is_expired || label.place() < view.present || !view.is_active() {
+    let is_over = label.place() < view.present && !view.is_decided_by(label);
+    if is_expired || is_over || !view.is_active() {
         let goes_live = ["MergeCompleted", "DeploymentVerified"].contains(&name);
         let goes_back = ["DeploymentFailed", "RollbackCompleted", "RollbackFailed"].contains(&name);
         let is_complete = view.status == Some("complete");
@@ -478,7 +491,7 @@ fn lawful(
     }
     let label = &arrival.label;
     let is_fact = matches!(arrival.log, Some(Log::Worker | Log::Validator | Log::Deployer));
-    if is_fact && label.place() != view.present {
+    if is_fact && label.place() != view.present && !view.is_decided_by(label) {
         return Err(format!("{} on a fact about another attempt", event.name()));
     }
     let is_request = arrival.log == Some(Log::Operator);
