@@ -19,7 +19,8 @@ fi
 
 mkdir "$work/tree"
 (cd "$root" && git ls-files -z --cached --others --exclude-standard | tar --null --files-from=- --ignore-failed-read -cf - 2>/dev/null) |
-    tar -xf - -C "$work/tree"
+    # As new: a kept target holds what was compiled of another tree, and cargo goes by times alone.
+    tar -xmf - -C "$work/tree"
 cd "$work/tree"
 
 failed=0

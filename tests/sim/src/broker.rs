@@ -168,7 +168,8 @@ impl Consumer for FaultyConsumer {
             if gate.fault("delivery lost", profile.delivery_lost, place) {
                 continue;
             }
-            let delivery = Arc::new(FaultyDelivery { inner: delivery, gate: gate.clone() });
+            let garbled = garbled(gate, delivery.message());
+            let delivery = Arc::new(FaultyDelivery { inner: delivery, garbled, gate: gate.clone() });
             let place = || format!("{} {}", delivery.message().subject, delivery.message().sequence);
             if arrived.len() + 1 < limit && gate.fault("delivery doubled", profile.delivery_twice, place) {
                 arrived.push(Box::new(Shared(delivery.clone())));
@@ -194,14 +195,30 @@ fn reordered(gate: &Gate, arrived: Vec<Box<dyn Delivery>>) -> Vec<Box<dyn Delive
     subjects.iter().filter_map(|subject| queues.get_mut(subject)?.pop_front()).collect()
 }
 
+/// What arrives instead of a message where it cannot be read. A request to read a dead letter again can: who asks
+/// for that has mended what was wrong.
+fn garbled(gate: &Gate, message: &Stored) -> Option<Stored> {
+    let rate = gate.weather().profile.delivery_garbled;
+    let is_request = || {
+        let envelope = Envelope::decode(&message.payload);
+        envelope.is_ok_and(|envelope| envelope.name() == "DeadLetterReplayRequested")
+    };
+    if rate == 0 || is_request() {
+        return None;
+    }
+    let place = || format!("{} {}", message.subject, message.sequence);
+    gate.fault("delivery garbled", rate, place).then(|| Stored { payload: vec![0xff], ..message.clone() })
+}
+
 struct FaultyDelivery {
     inner: Box<dyn Delivery>,
+    garbled: Option<Stored>,
     gate: Gate,
 }
 
 impl FaultyDelivery {
     fn message(&self) -> &Stored {
-        self.inner.message()
+        self.garbled.as_ref().unwrap_or_else(|| self.inner.message())
     }
 
     /// Whether an answer gets lost on its way; who sent it need not notice.

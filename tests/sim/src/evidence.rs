@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use millrace_decider::{Cause, Timestamp};
 use millrace_deployer::target_book::TargetEntry;
 use millrace_events::catalogue::TARGET_BUCKET;
-use millrace_events::{Envelope, Event, Key, Log};
+use millrace_events::{DeadLetterEvent, Envelope, Event, Key, Log};
 use millrace_runtime::broker::{Broker as _, Stored};
 use millrace_runtime::bucket::Bucket;
 use millrace_runtime::kv::Kv as _;
 use millrace_runtime::memory::ConsumerState;
+use millrace_runtime::settings::Dispatch;
 
 use crate::forge::Deed;
 use crate::history::Acknowledged;
@@ -36,6 +38,10 @@ pub struct Evidence {
     pub troubles: Vec<String>,
     /// Whether everything came to rest in time.
     pub at_rest: bool,
+    /// The limits on what is under way.
+    pub dispatch: Dispatch,
+    /// From when on nothing held anybody up any more.
+    pub well_since: Option<Timestamp>,
 }
 
 /// An event as it stands in its log.
@@ -53,14 +59,72 @@ pub struct Logged {
     pub stored: Stored,
 }
 
+/// A dead letter with all that is recorded about it.
+#[derive(Debug, Clone)]
+pub struct Letter {
+    /// The message.
+    pub message: Cause,
+    /// Who could not handle it.
+    pub service: String,
+    /// The request that each record answers; 0: it is the first.
+    pub records: Vec<u64>,
+    /// It was read again, and handled.
+    pub handled: bool,
+    /// A record follows after it was handled.
+    pub goes_on: bool,
+}
+
+/// The dead letters of a log, by key.
+pub fn letters(messages: &[Stored]) -> BTreeMap<Key, Letter> {
+    let mut letters: BTreeMap<Key, Letter> = BTreeMap::new();
+    for stored in messages {
+        let Ok(envelope) = Envelope::decode(&stored.payload) else { continue };
+        let Ok(Some(Event::DeadLetter(event))) = envelope.event() else { continue };
+        let (stream, sequence, service, replay, handled) = match event {
+            DeadLetterEvent::DeadLettered(found) => {
+                (found.stream, found.sequence, found.service, found.replay, false)
+            }
+            DeadLetterEvent::DeadLetterReplayed(found) => {
+                (found.stream, found.sequence, found.service, found.replay, true)
+            }
+        };
+        let letter = letters.entry(envelope.key).or_insert_with(|| Letter {
+            message: Cause::new(stream, sequence),
+            service,
+            records: Vec::new(),
+            handled: false,
+            goes_on: false,
+        });
+        letter.goes_on |= letter.handled;
+        letter.handled |= handled;
+        letter.records.push(replay);
+    }
+    letters
+}
+
 /// The id of a task by its number.
 pub fn task_id(task: u64) -> String {
     format!("VTID-{:05}", 1_000 + task)
 }
 
 impl Evidence {
-    /// What stands now.
+    /// All that stands now.
     pub async fn of(outside: &Outside) -> Self {
+        let branches = outside.settings.repositories.iter();
+        let branches = branches.map(|found| (found.id.clone(), outside.forges.branches(&found.id)));
+        Self {
+            acknowledged: outside.weather.history.all_acknowledged(),
+            deeds: outside.forges.deeds(),
+            branches: branches.collect(),
+            ledger: outside.ledger.image(),
+            troubles: outside.weather.history.troubles(),
+            dispatch: outside.settings.dispatch.clone(),
+            ..Self::of_rest(outside).await
+        }
+    }
+
+    /// As much of it as shows whether there is rest: that is looked at again and again.
+    pub async fn of_rest(outside: &Outside) -> Self {
         let mut streams = BTreeMap::new();
         for log in Log::ALL {
             let stream = log.stream(0);
@@ -76,19 +140,8 @@ impl Evidence {
                 targets.insert(repository.target.clone(), entry);
             }
         }
-        let branches = outside.settings.repositories.iter();
-        let branches = branches.map(|found| (found.id.clone(), outside.forges.branches(&found.id)));
-        Self {
-            streams,
-            acknowledged: outside.weather.history.all_acknowledged(),
-            deeds: outside.forges.deeds(),
-            branches: branches.collect(),
-            targets,
-            ledger: outside.ledger.image(),
-            consumers: outside.broker.consumers(),
-            troubles: outside.weather.history.troubles(),
-            at_rest: false,
-        }
+        let ledger = Image { checkpoints: outside.ledger.checkpoints(), ..Image::default() };
+        Self { streams, targets, ledger, consumers: outside.broker.consumers(), ..Self::default() }
     }
 
     /// The messages of a log.

@@ -20,8 +20,9 @@ use crate::profile::Profile;
 /// When every run begins, after 1970-01-01: on 2026-01-01.
 pub const EPOCH: Duration = Duration::from_secs(1_767_225_600);
 
-/// Steps of a run. Some need tens of thousands; one that needs this many goes round in circles.
-const MOST_STEPS: u64 = 1_000_000;
+/// Steps of a run. Some need hundreds of thousands, where runs wait for hours and the dispatchers look every second
+/// whether there is room; one that needs this many goes round in circles.
+const MOST_STEPS: u64 = 3_000_000;
 
 /// What all processes of a run share.
 #[derive(Debug)]

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use millrace_events::Log;
 use millrace_runtime::broker::Append;
 use tokio::time::Instant;
 
-/// An append whose writer was told where it stands.
+/// An append to a log whose writer was told where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Acknowledged {
     /// Who wrote it.
@@ -59,8 +60,11 @@ impl History {
         self.tell(who, || format!("! {kind} {}", what()));
     }
 
-    /// Remembers an append that was acknowledged to its writer.
+    /// Remembers an append to a log that was acknowledged to its writer: deadlines, leases and blobs come and go.
     pub fn acknowledged(&self, process: &str, append: &Append, sequence: u64) {
+        if Log::from_stream(&append.stream).is_none() {
+            return;
+        }
         self.lock().acknowledged.push(Acknowledged {
             process: process.to_owned(),
             stream: append.stream.clone(),

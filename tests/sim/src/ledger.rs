@@ -78,6 +78,11 @@ impl MemoryLedger {
         self.lock().clone()
     }
 
+    /// Where each stream stands, with the hash of its chain.
+    pub fn checkpoints(&self) -> BTreeMap<String, Checkpoint> {
+        self.lock().checkpoints.clone()
+    }
+
     /// Where each stream stands.
     pub fn applied(&self) -> BTreeMap<String, u64> {
         self.lock().checkpoints.iter().map(|(stream, found)| (stream.clone(), found.sequence)).collect()

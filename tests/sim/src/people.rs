@@ -4,20 +4,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_events::v1::{
-    CancelRequested, PauseRequested, ResumeRequested, RetryRequested, SpecSource, TaskRequested,
+    CancelRequested, DeadLetterReplayRequested, LedgerRegressed, LogRecovered, PauseRequested,
+    ResumeRequested, RetryRequested, SpecSource, TaskRequested,
 };
 use millrace_events::{CONTENT_TYPE_PROTOBUF, DispatcherEvent, Envelope, Event, Key, Log, submission_id};
-use millrace_runtime::broker::{Append, Broker as _};
+use millrace_runtime::broker::{Append, Broker as _, Stored};
 use millrace_spec_registry::intake::{self, Document, HandIn};
 
 use crate::broker::FaultyBroker;
 use crate::dice::Dice;
-use crate::evidence::{Evidence, task_id};
+use crate::evidence::{Evidence, letters, task_id};
 use crate::gate::Gate;
 use crate::process::Outside;
+use crate::profile::LIMITED_DOMAIN;
 
 /// Longest that something is sent again after the first time: longer than message ids are remembered.
 const LATEST_REPEAT: Duration = Duration::from_secs(200);
+/// How often the dead letters are read again while there are faults.
+const REPLAYS: u64 = 4;
+/// How long a late alarm stands after a spec was handed in under it.
+const UNDER_ALARM: Duration = Duration::from_secs(90);
 
 /// People and programs outside, who do not crash but whose connection is no better than others'.
 pub struct People {
@@ -30,9 +36,16 @@ pub struct People {
 /// What people ask for.
 const REQUESTS: [&str; 4] = ["cancel", "retry", "pause", "resume"];
 
+/// Of the limited domain is every other task; how it is written does not count.
 fn spec(task: u64, version: u64) -> Vec<u8> {
+    let domain = match task % 4 {
+        0 => LIMITED_DOMAIN.to_owned(),
+        2 => LIMITED_DOMAIN.to_uppercase(),
+        _ => "till".to_owned(),
+    };
+    let priority = if task % 5 == 0 { "high" } else { "medium" };
     format!(
-        "# Task {task}\n\n## Summary\nVersion {version} of what task {task} is to do.\n\n## Problem\nIt is \
+        "# Task {task}\n\nDomain: {domain}\nPriority: {priority}\n\n## Summary\nVersion {version} of what task {task} is to do.\n\n## Problem\nIt is \
          not done.\n\n## Acceptance Criteria\n- [ ] It is done.\n"
     )
     .into_bytes()
@@ -77,6 +90,16 @@ impl People {
                 }
             }
         }
+        for _ in 0..profile.alarms {
+            let log = self.dice.pick(&Log::ALL).unwrap_or(Log::Worker);
+            let raised = self.dice.between(Duration::ZERO, profile.faulty_for);
+            let lifted = raised + self.dice.between(Duration::from_secs(1), LATEST_REPEAT);
+            plans.push((raised, Plan::Alarm { log, stands: true }));
+            plans.push((lifted, Plan::Alarm { log, stands: false }));
+        }
+        for _ in 0..if profile.delivery_garbled > 0 { REPLAYS } else { 0 } {
+            plans.push((self.dice.between(Duration::ZERO, profile.faulty_for), Plan::Replay));
+        }
         plans.sort_by_key(|(at, _)| *at);
         let mut now = Duration::ZERO;
         for (at, plan) in plans {
@@ -92,6 +115,12 @@ impl People {
                 self.hand_in(task, &repository, way, version).await;
             }
             Plan::Ask { task, kind, run } => self.ask(&task_id(task), kind, run, "").await,
+            Plan::Alarm { log, stands } => self.say_of(log, stands).await,
+            Plan::Replay => {
+                let stream = Log::DeadLetter.stream(0);
+                let found = self.outside.broker.read(&stream, None, 1, usize::MAX).await;
+                self.replay_letters(&found.unwrap_or_default(), "").await;
+            }
         }
     }
 
@@ -149,12 +178,59 @@ impl People {
             "pause" => PauseRequested { task, run, actor, reason }.into(),
             _ => ResumeRequested { task, run, actor, reason }.into(),
         };
+        self.write(Log::Operator, &key, id.to_string(), run, &event).await;
+    }
+
+    async fn write(&self, log: Log, key: &Key, id: String, run: u32, event: &Event) {
         let now = self.outside.weather.now();
-        let envelope = Envelope { run, ..Envelope::new(id.to_string(), "/people", key.clone(), now, &event) };
-        let append = Append::new(Log::Operator.stream(0), Log::Operator.subject(&key, 1), envelope.encode())
+        let envelope = Envelope { run, ..Envelope::new(id, "/people", key.clone(), now, event) };
+        let append = Append::new(log.stream(0), log.subject(key, 1), envelope.encode())
             .content_type(CONTENT_TYPE_PROTOBUF)
             .with_id(envelope.id);
         self.publish(&append).await;
+    }
+
+    /// Says of a log that it has lost something, or that it is well again, as the watchdog does.
+    async fn say_of(&self, log: Log, stands: bool) {
+        let Ok(key) = Key::new(log.name()) else { return };
+        let name = log.name().to_owned();
+        let event: Event = if stands {
+            self.gate.weather().history.fault("watchdog", "alarm", || format!("{name} has lost events"));
+            LedgerRegressed { log: name, ..LedgerRegressed::default() }.into()
+        } else {
+            LogRecovered { log: name, ..LogRecovered::default() }.into()
+        };
+        let id = submission_id("watchdog", &format!("{key} {stands} {}", self.outside.weather.now()));
+        self.write(Log::Projector, &key, id.to_string(), 0, &event).await;
+    }
+
+    /// An alarm in a world that is well: a spec that is handed in under it waits until it is lifted. Begins
+    /// when all dispatchers have `heard` of it.
+    pub async fn hand_in_under_an_alarm(&self, heard: Duration) {
+        self.say_of(Log::Worker, true).await;
+        tokio::time::sleep(heard).await;
+        self.hand_in(self.outside.weather.profile.tasks + 1, "repo-0", 1, 1).await;
+        tokio::time::sleep(UNDER_ALARM).await;
+        self.say_of(Log::Worker, false).await;
+    }
+
+    /// Asks for every dead letter that is not handled; some twice at once, under ids of their own.
+    async fn replay_letters(&self, dead_letters: &[Stored], occasion: &str) {
+        for letter in letters(dead_letters).values().filter(|letter| !letter.handled) {
+            let key = Key::dead_letter(&letter.message, &letter.service);
+            for again in 0..if self.dice.chance(2_000) { 2 } else { 1 } {
+                let event = DeadLetterReplayRequested {
+                    stream: letter.message.stream.clone(),
+                    sequence: letter.message.sequence,
+                    service: letter.service.clone(),
+                    actor: "people".to_owned(),
+                    reason: "mended".to_owned(),
+                };
+                let about = format!("{key}\nreplay\n{}\n{again}\n{occasion}", letter.records.len());
+                let id = submission_id("operator", &about);
+                self.write(Log::Operator, &key, id.to_string(), 0, &event.into()).await;
+            }
+        }
     }
 
     async fn publish(&self, append: &Append) {
@@ -167,12 +243,13 @@ impl People {
         }
     }
 
-    /// Does what only people can do, so that everything comes to an end: lets paused runs go on, and takes
-    /// refused changes out of base branches by hand.
+    /// Does what only people can do, so that everything comes to an end: lets paused runs go on, has dead letters
+    /// read again, and takes refused changes out of base branches by hand.
     pub async fn tidy_up(&self, evidence: &Evidence, round: u32) {
         for (task, run) in paused(evidence) {
             self.ask(&task, "resume", run, &format!("tidy {round}")).await;
         }
+        self.replay_letters(evidence.messages(Log::DeadLetter), &format!("tidy {round}")).await;
         for (target, entry) in &evidence.targets {
             for refused in &entry.refused {
                 self.outside.forges.revert_by_hand(&target.replace("target", "repo"), refused);
@@ -209,4 +286,6 @@ fn paused(evidence: &Evidence) -> Vec<(String, u32)> {
 enum Plan {
     HandIn { task: u64, repository: String, way: u64, version: u64 },
     Ask { task: u64, kind: &'static str, run: u32 },
+    Alarm { log: Log, stands: bool },
+    Replay,
 }

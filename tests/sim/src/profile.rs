@@ -1,9 +1,11 @@
 //! Which faults a seed brings, and how often. Every seed has some of them, at rates of its own: what only shows
 //! where one fault is frequent and another absent is found too.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use millrace_runtime::memory::CheckOrder;
+use millrace_runtime::settings::Dispatch;
 
 use crate::dice::Dice;
 
@@ -68,7 +70,21 @@ pub struct Profile {
     pub repositories: u64,
     /// How long the faults last.
     pub faulty_for: Duration,
+    /// Who gets a delivery cannot read it, as a version with a defect: a dead letter.
+    pub delivery_garbled: u32,
+    /// Alarms of logs, raised and lifted while there are faults.
+    pub alarms: u64,
+    /// Whether one is raised afterwards, with a spec handed in under it.
+    pub late_alarm: bool,
+    /// Limits on what is under way.
+    pub dispatch: Dispatch,
 }
+
+/// Clocks that stay wrong are so by less: longer than any limit of a run, and what they put off does not take days.
+const LASTING_SKEW: Duration = Duration::from_secs(15 * 60);
+
+/// The one domain that a limit is drawn for; half of the tasks are of it.
+pub const LIMITED_DOMAIN: &str = "shop";
 
 impl Profile {
     /// That of a seed.
@@ -76,7 +92,7 @@ impl Profile {
         let dice = Dice::new(seed, "profile");
         let some = |rates: &[u32]| if dice.chance(5_000) { dice.pick(rates).unwrap_or(0) } else { 0 };
         let seconds = Duration::from_secs;
-        Self {
+        let drawn = Self {
             crash: some(&[5, 20, 60, 150]),
             restart: some(&[2, 10]),
             pause: some(&[2, 10, 40]),
@@ -110,6 +126,47 @@ impl Profile {
             },
             repositories: 1 + dice.below(3),
             faulty_for: dice.between(seconds(60), seconds(400)),
+            delivery_garbled: some(&[5, 30, 100]),
+            alarms: if dice.chance(2_500) { 1 + dice.below(3) } else { 0 },
+            late_alarm: dice.chance(2_500),
+            dispatch: dispatch(&dice),
+        };
+        Self { skew: if drawn.skew_heals { drawn.skew } else { drawn.skew.min(LASTING_SKEW) }, ..drawn }
+    }
+}
+
+impl Profile {
+    /// How long a fault may still hold somebody up after the last one: a process stands still or comes back to
+    /// life, an operation is held up before and after it takes effect.
+    pub fn longest_echo(&self) -> Duration {
+        let if_any = |rate: u32, longest: Duration| if rate > 0 { longest } else { Duration::ZERO };
+        let dead = if_any(self.crash + self.restart, Duration::from_secs(30));
+        dead + if_any(self.pause, self.longest_pause) + 3 * if_any(self.delay, self.longest_delay)
+    }
+}
+
+/// Small limits: with a handful of tasks there is something to wait for.
+fn dispatch(dice: &Dice) -> Dispatch {
+    let default = Dispatch::default();
+    let some = |most: u32, otherwise: u32| {
+        if dice.chance(2_500) {
+            1 + u32::try_from(dice.below(u64::from(most))).unwrap_or(0)
+        } else {
+            otherwise
         }
+    };
+    let limit = |name: &str, most: u32| -> BTreeMap<String, u32> {
+        Some(some(most, 0))
+            .filter(|limit| *limit > 0)
+            .map(|limit| (name.to_owned(), limit))
+            .into_iter()
+            .collect()
+    };
+    Dispatch {
+        open_offers: some(3, default.open_offers),
+        waiting: some(3, default.waiting),
+        aging: dice.pick(&[Duration::from_secs(20), default.aging]).unwrap_or(default.aging),
+        repositories: limit("repo-0", 2),
+        domains: limit(LIMITED_DOMAIN, 3),
     }
 }

@@ -11,7 +11,7 @@ use millrace_runtime::settings::{ForgeKind, Limits, Repository, Settings};
 use millrace_spec_registry::adapters::ScriptedSource;
 use tokio::task::JoinSet;
 
-use crate::evidence::Evidence;
+use crate::evidence::{Evidence, letters};
 use crate::forge::ForgeWorld;
 use crate::gate::{TrueClock, Weather};
 use crate::invariants;
@@ -25,6 +25,9 @@ use crate::target::TargetWorld;
 const REST_WITHIN: Duration = Duration::from_secs(24 * 3_600);
 /// First pause before it is looked whether it has; each later one is a quarter longer.
 const FIRST_LOOK: Duration = Duration::from_secs(20);
+
+/// Every dispatcher has heard of an alarm, with time to spare. Issue 3, "Loss is noticed".
+pub const HEARD: Duration = Duration::from_secs(60);
 
 /// What a run came to.
 #[derive(Debug)]
@@ -45,6 +48,10 @@ pub struct Outcome {
     pub acknowledged: u64,
     /// Deeds on forges and targets.
     pub deeds: u64,
+    /// Runs that waited for room before they were put on offer.
+    pub waited: u64,
+    /// Dead letters that were read again and handled.
+    pub replayed: u64,
     /// Virtual time.
     pub took: Duration,
     /// Line by line, where it was to be told.
@@ -71,9 +78,14 @@ async fn simulate(seed: u64, profile: Profile, is_told: bool) -> Outcome {
     people.act().await;
     tokio::time::sleep(profile.faulty_for / 4).await;
     weather.heal();
+    let well_since = weather.now() + profile.longest_echo();
+    if profile.late_alarm {
+        people.hand_in_under_an_alarm(profile.longest_echo() + HEARD).await;
+    }
     let at_rest = come_to_rest(&outside, &people).await;
     let mut evidence = Evidence::of(&outside).await;
     evidence.at_rest = at_rest;
+    evidence.well_since = Some(well_since);
     processes.shutdown().await;
     let took = weather.now().since(millrace_decider::Timestamp::from_micros(0) + crate::gate::EPOCH);
     Outcome {
@@ -84,6 +96,9 @@ async fn simulate(seed: u64, profile: Profile, is_told: bool) -> Outcome {
         events: evidence.total(),
         acknowledged: evidence.acknowledged.len() as u64,
         deeds: evidence.deeds.len() as u64,
+        waited: waited(&evidence),
+        replayed: letters(evidence.messages(Log::DeadLetter)).values().filter(|letter| letter.handled).count()
+            as u64,
         took,
         history: weather.history.lines(),
         profile,
@@ -94,7 +109,8 @@ async fn simulate(seed: u64, profile: Profile, is_told: bool) -> Outcome {
 fn outside(weather: &Arc<Weather>) -> Outside {
     let profile = &weather.profile;
     let names: Vec<String> = (0..profile.repositories).map(|number| format!("repo-{number}")).collect();
-    let mut settings = Settings { limits: limits(), ..Settings::default() };
+    let dispatch = profile.dispatch.clone();
+    let mut settings = Settings { limits: limits(), dispatch, ..Settings::default() };
     settings.repositories = names.iter().map(|id| repository(id)).collect();
     let declared = Declared::of(&settings.installation());
     let broker = MemoryBroker::with_order(Arc::new(TrueClock(weather.clone())), &declared, profile.order);
@@ -142,7 +158,7 @@ async fn come_to_rest(outside: &Outside, people: &People) -> bool {
     let until = outside.weather.now() + REST_WITHIN;
     let mut pause = FIRST_LOOK;
     for round in 0.. {
-        let evidence = Evidence::of(outside).await;
+        let evidence = Evidence::of_rest(outside).await;
         if unrest(&evidence).is_empty() {
             return true;
         }
@@ -156,6 +172,12 @@ async fn come_to_rest(outside: &Outside, people: &People) -> bool {
         pause = pause * 5 / 4;
     }
     false
+}
+
+fn waited(evidence: &Evidence) -> u64 {
+    let events = evidence.events(Log::Dispatcher);
+    let waits = |event: &Event| matches!(event, Event::Dispatcher(DispatcherEvent::TaskScheduled(event)) if event.order.is_none());
+    events.iter().filter(|logged| waits(&logged.event)).count() as u64
 }
 
 /// Tasks that were ever scheduled, with whether their present run has come to an end or a halt.
@@ -190,6 +212,13 @@ pub fn unrest(evidence: &Evidence) -> Vec<String> {
             && !scheduled.contains_key(&event.task)
         {
             unrest.push(format!("{} is registered and was never scheduled", event.task));
+        }
+    }
+    for letter in letters(evidence.messages(Log::DeadLetter)).values() {
+        // What a deadline said may be gone, replaced by the next: then its replay fails, and says so.
+        let is_answered = letter.records.len() > 1 && Log::from_stream(&letter.message.stream).is_none();
+        if !letter.handled && !is_answered {
+            unrest.push(format!("{} is a dead letter of {}", letter.message, letter.service));
         }
     }
     for consumer in &evidence.consumers {

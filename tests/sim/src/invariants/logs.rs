@@ -15,7 +15,6 @@ const WINDOW: Duration = Duration::from_secs(120);
 /// I1: every append that was acknowledged to its writer is in the stream, with the same bytes.
 pub fn acknowledged_appends_are_stored(evidence: &Evidence) -> Result<(), String> {
     for told in &evidence.acknowledged {
-        // Deadlines, leases and blobs come and go; logs stay.
         let Some(messages) = evidence.streams.get(&told.stream) else { continue };
         let stored = messages.iter().find(|stored| stored.sequence == told.sequence);
         let place =

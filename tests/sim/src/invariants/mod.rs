@@ -3,6 +3,8 @@
 
 mod effects;
 mod ledger;
+mod letters;
+mod limits;
 mod logs;
 mod rest;
 mod runs;
@@ -15,6 +17,8 @@ pub use effects::{
     nothing_is_merged_after_a_cancel, only_what_was_validated_is_merged,
 };
 pub use ledger::{chains_verify, the_ledger_refused_nothing, the_live_ledger_is_the_rebuilt_one};
+pub use letters::a_dead_letter_is_handled_once;
+pub use limits::{no_limit_is_exceeded, nothing_is_offered_under_an_alarm};
 pub use logs::{acknowledged_appends_are_stored, every_event_is_written_once, every_key_is_one_chain};
 pub use rest::{everything_comes_to_rest, nothing_fell_over};
 pub use runs::{every_run_ends_once, statuses_move_legally};
@@ -26,7 +30,7 @@ use crate::evidence::Evidence;
 pub type Invariant = (&'static str, fn(&Evidence) -> Result<(), String>);
 
 /// All of them; the first that is broken is told. Safety before rest: what is wrong says why it never rests.
-pub const ALL: [Invariant; 17] = [
+pub const ALL: [Invariant; 20] = [
     ("nothing_fell_over", nothing_fell_over),
     ("I1 acknowledged_appends_are_stored", acknowledged_appends_are_stored),
     ("I2 every_key_is_one_chain", every_key_is_one_chain),
@@ -37,6 +41,9 @@ pub const ALL: [Invariant; 17] = [
     ("I3 only_what_was_validated_is_merged", only_what_was_validated_is_merged),
     ("I3 every_merge_is_recorded", every_merge_is_recorded),
     ("cancel nothing_is_merged_after_a_cancel", nothing_is_merged_after_a_cancel),
+    ("limits no_limit_is_exceeded", no_limit_is_exceeded),
+    ("alarm nothing_is_offered_under_an_alarm", nothing_is_offered_under_an_alarm),
+    ("replay a_dead_letter_is_handled_once", a_dead_letter_is_handled_once),
     ("I6 every_run_ends_once", every_run_ends_once),
     ("I6 statuses_move_legally", statuses_move_legally),
     ("I6 the_ledger_refused_nothing", the_ledger_refused_nothing),

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 
 use millrace_decider::Timestamp;
 use millrace_events::v1::{
-    ExecutionCompleted, MergeCompleted, PullRequest, TaskCancelled, TaskCompleted, TaskRef, TaskScheduled,
-    ValidationPassed, WorkOrder, WorkOrderAcknowledged, WorkOrderIssued,
+    DeadLetterReplayRequested, DeadLetterReplayed, DeadLettered, ExecutionCompleted, MergeCompleted,
+    PullRequest, TaskCancelled, TaskCompleted, TaskRef, TaskScheduled, ValidationPassed, WorkOrder,
+    WorkOrderAcknowledged, WorkOrderIssued,
 };
 use millrace_events::{Envelope, Event, Key, Log};
 use millrace_runtime::broker::Stored;
@@ -67,6 +68,32 @@ pub(super) fn scheduled(run: u32) -> TaskScheduled {
 
 pub(super) fn issued(id: &str, run: u32) -> WorkOrderIssued {
     WorkOrderIssued { order: order(id, run), task: task(run), ..WorkOrderIssued::default() }
+}
+
+/// An order in a domain.
+pub(super) fn issued_in(domain: &str) -> WorkOrderIssued {
+    let mut issued = issued("o", 1);
+    issued.order = issued.order.map(|order| WorkOrder { domain: domain.to_owned(), ..order });
+    issued
+}
+
+const LETTER: (&str, u64, &str) = ("MILLRACE_WORKER_0", 1, "deployer");
+
+pub(super) fn given_up(replay: u64) -> DeadLettered {
+    let (stream, sequence, service) = LETTER;
+    let (stream, service) = (stream.to_owned(), service.to_owned());
+    DeadLettered { stream, sequence, service, replay, ..DeadLettered::default() }
+}
+
+pub(super) fn replayed(replay: u64) -> DeadLetterReplayed {
+    let (stream, sequence, service) = LETTER;
+    DeadLetterReplayed { stream: stream.to_owned(), sequence, service: service.to_owned(), replay }
+}
+
+pub(super) fn asked_to_replay() -> DeadLetterReplayRequested {
+    let (stream, sequence, service) = LETTER;
+    let (stream, service) = (stream.to_owned(), service.to_owned());
+    DeadLetterReplayRequested { stream, sequence, service, ..DeadLetterReplayRequested::default() }
 }
 
 pub(super) fn completed(run: u32) -> TaskCompleted {

@@ -7,7 +7,7 @@ use millrace_sim::run::{Outcome, run};
 
 /// Seeds of a plain `cargo test`. `SEEDS` asks for more, `FIRST_SEED` for others, `SEED` for one that is told
 /// whole; with `KEEP_GOING=1` the first that breaks something is not the last that is run.
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 2_000;
 /// Threads, each with a runtime of its own.
 const THREADS: u64 = 2;
 
@@ -46,6 +46,8 @@ struct Totals {
     events: u64,
     acknowledged: u64,
     deeds: u64,
+    waited: u64,
+    replayed: u64,
     faults: BTreeMap<&'static str, u64>,
     broken: BTreeMap<u64, (&'static str, String)>,
 }
@@ -57,6 +59,8 @@ impl Totals {
         self.events += outcome.events;
         self.acknowledged += outcome.acknowledged;
         self.deeds += outcome.deeds;
+        self.waited += outcome.waited;
+        self.replayed += outcome.replayed;
         for (kind, count) in &outcome.faults {
             *self.faults.entry(kind).or_default() += count;
         }
@@ -69,6 +73,8 @@ impl Totals {
         self.events += other.events;
         self.acknowledged += other.acknowledged;
         self.deeds += other.deeds;
+        self.waited += other.waited;
+        self.replayed += other.replayed;
         for (kind, count) in other.faults {
             *self.faults.entry(kind).or_default() += count;
         }
@@ -112,8 +118,16 @@ fn s4_th3_every_invariant_holds_for_every_seed() {
         threads.into_iter().map(|thread| thread.join().unwrap()).fold(Totals::default(), Totals::sum)
     });
     println!(
-        "{} seeds, {} tasks, {} events, {} acknowledged appends, {} deeds, faults {:#?}",
-        totals.seeds, totals.tasks, totals.events, totals.acknowledged, totals.deeds, totals.faults
+        "{} seeds, {} tasks, {} events, {} acknowledged appends, {} deeds, {} runs waited, {} dead letters \
+         replayed, faults {:#?}",
+        totals.seeds,
+        totals.tasks,
+        totals.events,
+        totals.acknowledged,
+        totals.deeds,
+        totals.waited,
+        totals.replayed,
+        totals.faults
     );
     for (seed, (invariant, why)) in &totals.broken {
         println!("seed {seed} breaks {invariant}: {why}");
