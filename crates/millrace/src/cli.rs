@@ -1,10 +1,16 @@
 //! The command line: every command, with an example in its help.
 
+mod models;
+mod repo;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use millrace_events::{Code, Service};
+
+pub(crate) use models::{Check as ModelsCheck, ModelsCommand};
+pub(crate) use repo::{RepoCommand, RepoDryRun, RepoIndex};
 
 /// Carries a written specification to a verified release.
 #[derive(Debug, Parser)]
@@ -50,6 +56,8 @@ pub enum Format {
     Human,
     /// One JSON document; for streams one per line.
     Json,
+    /// The same as YAML, each document after a line `---`.
+    Yaml,
 }
 
 /// When to use colours.
@@ -96,6 +104,12 @@ pub enum Command {
         #[arg(value_name = "SHA256")]
         sha256: String,
     },
+    /// Repositories as Millrace sees them: profile, index, what a change would do. Needs no server.
+    #[command(subcommand)]
+    Repo(RepoCommand),
+    /// Models: the switch for all of them, and the crew file.
+    #[command(subcommand)]
+    Models(ModelsCommand),
     /// Messages that a service could not handle.
     #[command(subcommand)]
     DeadLetter(DeadLetterCommand),

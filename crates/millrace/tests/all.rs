@@ -11,6 +11,10 @@ mod documented_commands;
 mod error_pages;
 #[path = "all/kubernetes.rs"]
 mod kubernetes;
+#[path = "all/models.rs"]
+mod models;
+#[path = "all/repo.rs"]
+mod repo;
 #[path = "all/reseed.rs"]
 mod reseed;
 #[path = "all/server.rs"]

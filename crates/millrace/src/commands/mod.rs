@@ -6,8 +6,10 @@ mod doctor;
 mod events;
 pub(crate) mod keys;
 mod ledger;
+mod models;
 mod operate;
 mod replay;
+mod repo;
 mod reseed;
 mod spec;
 mod submit;
@@ -32,6 +34,8 @@ pub(crate) async fn run(cli: &Cli, output: &Output) -> Result<Exit, Failure> {
         Command::Task(command) => task_command(cli, command, output).await,
         Command::Spec(command) => spec::run(global, command, output).await,
         Command::Text { sha256 } => system::text(&mut connect(global).await?, sha256, output).await,
+        Command::Repo(command) => repo::run(command, output),
+        Command::Models(command) => models::run(command, output).await,
         Command::DeadLetter(command) => dead_letter::run(&mut connect(global).await?, command, output).await,
         Command::Insights(paging) => system::insights(&mut connect(global).await?, paging, output).await,
         Command::Health => system::health(&mut connect(global).await?, output).await,
