@@ -1,7 +1,7 @@
 //! Which commands may run: prefix rules from a file, each with examples that are tried when the file is read.
 //!
 //! The strictest rule that matches any simple command of a line wins. What a line consists of is read by
-//! [`shell`](self::shell); a line that hides a program in a way that is not understood there is still held by
+//! `shell`; a line that hides a program in a way that is not understood there is still held by
 //! the sandbox, whatever is decided here.
 
 mod shell;

@@ -106,6 +106,8 @@ const TRIAL_SHIM: &str = "TRIAL_SHIM";
 const TRIAL_TARGETS: &str = "TRIAL_TARGETS";
 const TRIAL_WALL_CLOCK: Duration = Duration::from_secs(20);
 const TRIAL_PROCESSES: u64 = 16;
+/// As the script says it.
+const TRIAL_WANTS: u64 = 64;
 const OLDEST_BWRAP: (u64, u64) = (0, 8);
 
 /// Each line says what the command found; `judge` compares. Mount flags are read as well as tried, because a
@@ -193,16 +195,27 @@ fn judge_processes(
     finished: &Finished,
     workspace: &TempDir,
 ) -> Result<(), SandboxUnavailable> {
+    let was_noticed = finished.exit == Exit::ProcessesExceeded;
+    if mode == Mode::Shim {
+        // The kernel counts all of the user's processes here, which come and go: either it or the watch must stop
+        // the command before it has all that it wants.
+        let has_all = workspace.path().join(format!("started-{TRIAL_WANTS}")).exists();
+        return if was_noticed || !has_all {
+            Ok(())
+        } else {
+            Err(not_denied(format!(
+                "a command can start {TRIAL_WANTS} processes instead of {TRIAL_PROCESSES}"
+            )))
+        };
+    }
     let one_too_many = workspace.path().join(format!("started-{TRIAL_PROCESSES}"));
     // Both the limit as the kernel has it and what came of it: the watch may end the trial before the limit is
     // reached, and then the second alone would prove nothing.
-    // Without a user namespace the kernel's limit counts all of the user's processes, so it is higher.
     let limited = format!("processes={TRIAL_PROCESSES}/{TRIAL_PROCESSES}");
-    let is_limited = mode == Mode::Shim || text.lines().any(|line| line == limited);
-    if one_too_many.exists() || !is_limited {
+    if one_too_many.exists() || !text.lines().any(|line| line == limited) {
         return Err(not_denied(format!("a command can start more than {TRIAL_PROCESSES} processes")));
     }
-    if finished.exit != Exit::ProcessesExceeded {
+    if !was_noticed {
         return Err(not_denied("a command that starts all the processes it can is not noticed"));
     }
     Ok(())

@@ -39,11 +39,12 @@ pub(crate) async fn run(
     let watch = Watch::begin(watched, limits).await?;
     let program = PathBuf::from(command.as_std().get_program());
     let mut child = command.spawn().map_err(|source| SandboxError::io("starting", program, source))?;
-    let (Some(mut stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
+    let (Some(mut stdout), Some(mut stderr)) = (child.stdout.take(), child.stderr.take()) else {
         return Err(setup("its pipes are missing"));
     };
     let mut output = Captured::new(limits.output_bytes);
     let monitor = child.id();
+    let mut control = Vec::new();
     // Standard output ends when bubblewrap and every process inside have gone, not when the command closes it.
     let stopped = tokio::select! {
         biased;
@@ -53,6 +54,8 @@ pub(crate) async fn run(
         () = watch.crowded(monitor) => Some(Exit::ProcessesExceeded),
         fits = output.read(&mut stdout) => (!fits).then_some(Exit::OutputExceeded),
         () = orphaned(&mut child) => None,
+        // From the beginning on, so that no command finds anything there to take away.
+        () = listen(&mut stderr, &mut control) => None,
     };
     let status = match stopped {
         None => settle(&mut child).await?,
@@ -62,7 +65,8 @@ pub(crate) async fn run(
         // What was written before the kill is still in the pipe.
         let _ = timeout(DRAIN, output.read(&mut stdout)).await;
     }
-    let control = read_control(stderr).await;
+    let _ = timeout(DRAIN, read_control(&mut stderr, &mut control)).await;
+    let control = String::from_utf8_lossy(&control).into_owned();
     let exit = match stopped {
         Some(exit) => exit,
         None if started(&control) && group.ran_out_of_memory() => Exit::MemoryExceeded,
@@ -97,7 +101,7 @@ const KILL_STEP: Duration = Duration::from_millis(50);
 const KILL_STEPS: u64 = 200;
 const WATCH_EVERY: Duration = Duration::from_millis(200);
 const COUNT_EVERY: Duration = Duration::from_millis(20);
-const CONTROL_BYTES: u64 = 4096;
+const CONTROL_BYTES: usize = 4096;
 
 /// Everything inside is gone already; bubblewrap itself has only to be collected.
 async fn settle(child: &mut Child) -> Result<ExitStatus, SandboxError> {
@@ -148,10 +152,19 @@ fn exit_of(status: ExitStatus) -> Exit {
     }
 }
 
-async fn read_control(stderr: impl AsyncRead + Unpin) -> String {
-    let mut bytes = Vec::new();
-    let _ = timeout(DRAIN, stderr.take(CONTROL_BYTES).read_to_end(&mut bytes)).await;
-    String::from_utf8_lossy(&bytes).into_owned()
+/// Reads what process 1 says, and never resolves.
+async fn listen(stderr: &mut (impl AsyncRead + Unpin), control: &mut Vec<u8>) {
+    read_control(stderr, control).await;
+    std::future::pending().await
+}
+
+/// Reads to the end; what is beyond the bound is thrown away.
+async fn read_control(stderr: &mut (impl AsyncRead + Unpin), control: &mut Vec<u8>) {
+    let mut chunk = [0; 1024];
+    while let Ok(count @ 1..) = stderr.read(&mut chunk).await {
+        let room = CONTROL_BYTES.saturating_sub(control.len());
+        control.extend(chunk.iter().take(count.min(room)));
+    }
 }
 
 fn started(control: &str) -> bool {

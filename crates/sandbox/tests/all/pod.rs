@@ -90,7 +90,8 @@ async fn s4_imp_29_without_namespaces_other_processes_of_the_user_are_out_of_rea
     let bystander = Bystander::start("the-secret");
     let pid = bystander.0.id();
     let environ = format!("/proc/{pid}/environ");
-    assert!(fs::read_to_string(&environ).unwrap().contains("the-secret"), "there is something to take");
+    // There is something to take.
+    until(|| fs::read_to_string(&environ).is_ok_and(|text| text.contains("the-secret"))).await;
     let command = format!(
         "kill -0 {pid} && echo signalled; kill -9 {pid} && echo killed; cat {environ} /proc/{pid}/cmdline; \
          ls /proc/{pid}/; perl -e 'syscall(101, 16, {pid}, 0, 0) == 0 and print \"traced\"'; cat /proc/self/environ; \
@@ -183,12 +184,12 @@ async fn f24_without_a_process_table_of_its_own_nothing_is_left_behind_either() 
     let ready = workspace.path().join("ready");
     tokio::select! {
         _ = sandbox().await.run(&spec, &cancel) => panic!("it never ends by itself"),
-        () = millrace_wait(|| ready.exists()) => {}
+        () = until(|| ready.exists()) => {}
     }
-    millrace_wait(|| !alive(&mark)).await;
+    until(|| !alive(&mark)).await;
 }
 
-async fn millrace_wait(what: impl Fn() -> bool) {
+async fn until(what: impl Fn() -> bool) {
     tokio::time::timeout(Duration::from_secs(30), async {
         while !what() {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -222,7 +223,7 @@ async fn f24_a_command_that_lost_its_attendant_is_ended_with_its_group() {
     let ready = workspace.path().join("ready");
     let cancel = CancellationToken::new();
     let (ended, ()) = tokio::join!(sandbox().await.run(&spec, &cancel), async {
-        millrace_wait(|| ready.exists()).await;
+        until(|| ready.exists()).await;
         let attendants = || {
             fs::read_dir("/proc").unwrap().filter_map(Result::ok).filter_map(|entry| {
                 let line = fs::read(entry.path().join("cmdline")).ok()?;
@@ -236,5 +237,5 @@ async fn f24_a_command_that_lost_its_attendant_is_ended_with_its_group() {
         }
     });
     drop(ended);
-    millrace_wait(|| !alive(&mark)).await;
+    until(|| !alive(&mark)).await;
 }

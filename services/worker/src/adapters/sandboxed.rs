@@ -3,9 +3,13 @@
 use std::path::Path;
 
 use async_trait::async_trait;
-use millrace_sandbox::{CommandSpec, Exit, Finished, Limits, Sandbox, SandboxError, SandboxUnavailable};
+use millrace_policy::exec::{Decision, ExecPolicy, Verdict};
+use millrace_sandbox::{
+    CommandSpec, Exit, Finished, Limits, Prepared, Sandbox, SandboxError, SandboxUnavailable, SetupError,
+};
 use tokio_util::sync::CancellationToken;
 
+use super::dependencies::Dependencies;
 use crate::ports::Commands;
 
 /// The sandbox as it was found at start, with the bounds of every command.
@@ -13,12 +17,24 @@ use crate::ports::Commands;
 pub struct Sandboxed {
     sandbox: Result<Sandbox, SandboxUnavailable>,
     limits: Limits,
+    rules: ExecPolicy,
+    dependencies: Dependencies,
 }
 
 impl Sandboxed {
-    /// With what the probe at start came to.
-    pub fn new(sandbox: Result<Sandbox, SandboxUnavailable>, limits: Limits) -> Self {
-        Self { sandbox, limits }
+    /// With what the probe at start came to, and what every command is subject to.
+    pub fn new(
+        sandbox: Result<Sandbox, SandboxUnavailable>,
+        limits: Limits,
+        rules: ExecPolicy,
+        dependencies: Dependencies,
+    ) -> Self {
+        Self { sandbox, limits, rules, dependencies }
+    }
+
+    fn sandbox(&self) -> Result<&Sandbox, SandboxError> {
+        let sandbox = self.sandbox.as_ref();
+        sandbox.map_err(|unavailable| SandboxError::Setup { reason: unavailable.to_string() })
     }
 }
 
@@ -34,14 +50,25 @@ impl Commands for Sandboxed {
         workspace: &Path,
         cancel: &CancellationToken,
     ) -> Result<Finished, SandboxError> {
-        match &self.sandbox {
-            Ok(sandbox) => {
-                let mut spec = CommandSpec::new(command, workspace);
-                spec.limits = self.limits.clone();
-                sandbox.run(&spec, cancel).await
-            }
-            Err(unavailable) => Err(SandboxError::Setup { reason: unavailable.to_string() }),
-        }
+        let mut spec = CommandSpec::new(command, workspace);
+        spec.limits = self.limits.clone();
+        self.dependencies.add_to(&mut spec);
+        self.sandbox()?.run(&spec, cancel).await
+    }
+
+    async fn prepare(
+        &self,
+        repository: &str,
+        workspace: &Path,
+        cancel: &CancellationToken,
+    ) -> Result<Option<Prepared>, SetupError> {
+        self.dependencies.ensure(self.sandbox()?, repository, workspace, cancel).await
+    }
+
+    fn refusal(&self, command: &str) -> Option<Verdict> {
+        // Nobody is at hand who could be asked.
+        let verdict = self.rules.judge(command);
+        (verdict.decision > Decision::Allow).then_some(verdict)
     }
 
     fn bound(&self, finished: &Finished) -> Option<String> {

@@ -18,6 +18,7 @@ pub(super) async fn run(job: &Job<'_>, gathered: &mut Gathered) -> Step<WorkerEv
     })?;
     let checkout = job.checkout().await?;
     merged(job, &checkout, pull_request).await?;
+    commands::prepare(job, checkout.root()).await?;
     let mut results = Vec::new();
     for (number, check) in order.checks.iter().enumerate() {
         results.push(one(job, &checkout, check, number + 1, gathered).await?);

@@ -3,20 +3,47 @@
 use std::path::Path;
 
 use millrace_events::Code;
-use millrace_sandbox::{Exit, Finished, SandboxError};
+use millrace_events::v1::WorkOrderKind;
+use millrace_policy::exec::{Decision, Verdict};
+use millrace_sandbox::{Exit, Finished, Prepared, SandboxError, SetupError};
 use millrace_telemetry::context::set_error;
 use millrace_telemetry::names::attribute;
 use tracing::Instrument as _;
 
-use super::failures::{Step, Stop, brief, last_line, tail};
+use super::failures::{Step, Stop, brief, last_line, scrub, tail};
 use super::job::Job;
 
 /// Characters of a command, and of its output's end, in a failure.
 const COMMAND_CHARS: usize = 200;
 const TAIL_CHARS: usize = 1_500;
 
-/// Runs a command in the sandbox. Any way of ending but by our own order is a result.
+/// Fetches what commands in a fresh checkout need, before anything in it is changed.
+pub(super) async fn prepare(job: &Job<'_>, workspace: &Path) -> Step<()> {
+    let repository = &job.repository.id;
+    match job.bench.commands.prepare(repository, workspace, job.cancel).await {
+        Ok(None) => Ok(()),
+        Ok(Some(prepared)) => {
+            let Prepared { key, content_sha256, .. } = prepared;
+            tracing::info!(repository, key, content_sha256, "the dependencies are there");
+            Ok(())
+        }
+        Err(SetupError::Cancelled) => Err(Stop::Cancelled),
+        Err(SetupError::Sandbox(error)) => Err(Stop::caused(
+            code_of(&error),
+            format!("repository {repository}: no dependencies: {error}"),
+            &error,
+        )),
+        Err(error) => {
+            let stop = Stop::caused(Code::SetupFailed, format!("repository {repository}: {error}"), &error);
+            let SetupError::Failed { output, .. } = &error else { return Err(stop) };
+            Err(stop.with("output_tail", scrub(&tail(output, TAIL_CHARS))))
+        }
+    }
+}
+
+/// Runs a command in the sandbox, if the rules let it. Any way of ending but by our own order is a result.
 pub(super) async fn run(job: &Job<'_>, command: &str, workspace: &Path) -> Step<Finished> {
+    allowed(job, command)?;
     let span = tracing::info_span!(
         "execute_tool",
         otel.name = "execute_tool command",
@@ -40,14 +67,32 @@ pub(super) async fn run(job: &Job<'_>, command: &str, workspace: &Path) -> Step<
         }
         Err(error) => {
             set_error(&span, &error.to_string());
-            let code = match error {
-                SandboxError::Refused { .. } => Code::SandboxViolation,
-                SandboxError::Setup { .. } | SandboxError::Io { .. } | SandboxError::Unkillable { .. } => {
-                    Code::SandboxUnavailable
-                }
-            };
             let message = format!("`{}` was not run: {error}", brief(command, COMMAND_CHARS));
-            Err(Stop::caused(code, message, &error))
+            Err(Stop::caused(code_of(&error), message, &error))
+        }
+    }
+}
+
+/// Whether a command of a change may run. Checks come from the base branch, which people decide about.
+fn allowed(job: &Job<'_>, command: &str) -> Step<()> {
+    if job.order().kind() == WorkOrderKind::Check {
+        return Ok(());
+    }
+    let Some(Verdict { decision, part, reason }) = job.bench.commands.refusal(command) else { return Ok(()) };
+    let how = match decision {
+        Decision::Prompt => "would need a person's consent, which a worker cannot ask for",
+        Decision::Allow | Decision::Forbid => "is forbidden",
+    };
+    let (command, part) = (brief(command, COMMAND_CHARS), brief(&part, COMMAND_CHARS));
+    let message = format!("`{command}` was not run: `{part}` {how} by the exec policy: {reason}");
+    Err(Stop::failed(Code::PolicyDenied, message).with("command", command).with("part", part))
+}
+
+fn code_of(error: &SandboxError) -> Code {
+    match error {
+        SandboxError::Refused { .. } => Code::SandboxViolation,
+        SandboxError::Setup { .. } | SandboxError::Io { .. } | SandboxError::Unkillable { .. } => {
+            Code::SandboxUnavailable
         }
     }
 }
