@@ -1,16 +1,27 @@
 //! What can be set for the worker: the section `[worker]`.
 
+mod setup;
+
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use millrace_events::Key;
+use millrace_policy::exec::ExecPolicy;
 use millrace_runtime::settings::{Settings, SettingsError, parse_duration};
-use millrace_sandbox::{Config, Limits, RunAs};
+use millrace_sandbox::{Config, Limits, Mode, RunAs};
 use serde::Deserialize;
+
+use crate::effects::Prompts;
+
+use crate::process::PhaseTable;
+
+pub use setup::{SetupConfig, SetupStep};
 
 /// Where the kernel says what the machine is called; in a pod, the pod's name.
 const HOST_NAME: &str = "/proc/sys/kernel/hostname";
 const MOST_SLOTS: usize = 64;
+const RISK_LEVELS: [&str; 4] = ["low", "medium", "high", "critical"];
 
 /// The section `[worker]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -27,16 +38,41 @@ pub struct WorkerConfig {
     pub recipe: bool,
     /// Which model serves which role; unset: the recipe serves every role.
     pub crew: Option<PathBuf>,
+    /// The phase table, where it is not the one that is built in.
+    pub phases: Option<PathBuf>,
+    /// Risk levels at which a person must approve before the first file is changed; then also whatever a plan
+    /// wants approved. Empty: nobody is asked.
+    pub approve: Vec<String>,
+    /// A folder of prompts in place of those that come with Millrace; docs/prompts.md.
+    pub prompts: Option<PathBuf>,
+    /// Phases in which a prompt that is not its baseline ends the work; elsewhere it is said and the work goes on.
+    pub prompt_drift_blocks: Vec<String>,
     /// The sandbox of commands.
     pub sandbox: SandboxConfig,
+    /// Rules about which commands may run; unset: the ones that come with Millrace (`policy/exec.toml`).
+    pub exec_policy: Option<PathBuf>,
+    /// How dependencies are fetched before anything is changed.
+    pub setup: SetupConfig,
 }
 
 /// The section `[worker.sandbox]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SandboxConfig {
+    /// `bubblewrap`, or `shim` where no user namespaces can be made; docs/sandbox.md compares them.
+    pub mode: SandboxMode,
     /// The bubblewrap program.
     pub bwrap: PathBuf,
+    /// The program that restricts a command from inside; unset: the running one.
+    pub shim: Option<PathBuf>,
+    /// Whether control groups bound memory and processes where they can be made.
+    pub cgroups: bool,
+    /// Whether commands may use the loopback of their own network namespace, for tests that start a server.
+    pub loopback: bool,
+    /// Directories that PATH begins with, absolute; in `/usr` or in `read_only`.
+    pub path: Vec<PathBuf>,
+    /// Variables of every command, such as `RUSTUP_HOME`. No secrets.
+    pub env: BTreeMap<String, String>,
     /// Toolchains outside `/usr`, absolute paths, readable by every command.
     pub read_only: Vec<PathBuf>,
     /// Whom commands run as when the worker is root; never 0.
@@ -57,6 +93,16 @@ pub struct SandboxConfig {
     pub output_bytes: usize,
 }
 
+/// What commands are kept in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SandboxMode {
+    /// bubblewrap, and the shim inside.
+    Bubblewrap,
+    /// The shim alone.
+    Shim,
+}
+
 impl Default for WorkerConfig {
     fn default() -> Self {
         Self {
@@ -65,7 +111,13 @@ impl Default for WorkerConfig {
             directory: PathBuf::from(".millrace/worker"),
             recipe: true,
             crew: None,
+            prompts: None,
+            prompt_drift_blocks: ["VERIFY", "REVIEW", "MONITOR"].map(str::to_owned).to_vec(),
+            phases: None,
+            approve: vec!["high".to_owned(), "critical".to_owned()],
             sandbox: SandboxConfig::default(),
+            exec_policy: None,
+            setup: SetupConfig::default(),
         }
     }
 }
@@ -74,7 +126,13 @@ impl Default for SandboxConfig {
     fn default() -> Self {
         let (config, limits) = (Config::default(), Limits::default());
         Self {
+            mode: SandboxMode::Bubblewrap,
             bwrap: config.bwrap,
+            shim: config.shim,
+            cgroups: config.cgroups,
+            loopback: config.loopback,
+            path: config.path,
+            env: config.env,
             read_only: config.read_only,
             uid: config.run_as.uid,
             gid: config.run_as.gid,
@@ -113,10 +171,60 @@ impl WorkerConfig {
                 "`sandbox.uid` and `sandbox.gid` must not be 0: root never runs a command".to_owned(),
             );
         }
-        if let Some(path) = self.sandbox.read_only.iter().find(|path| !path.is_absolute()) {
-            return refuse(format!("`sandbox.read_only`: {} is not an absolute path", path.display()));
+        for (name, paths) in [("read_only", &self.sandbox.read_only), ("path", &self.sandbox.path)] {
+            if let Some(path) = paths.iter().find(|path| !path.is_absolute()) {
+                return refuse(format!("`sandbox.{name}`: {} is not an absolute path", path.display()));
+            }
         }
-        self.sandbox.command_limit().map(drop)
+        if let Some(level) = self.approve.iter().find(|level| !RISK_LEVELS.contains(&level.as_str())) {
+            let known = RISK_LEVELS.join(", ");
+            return refuse(format!("`approve`: `{level}` is no risk level; there are {known}"));
+        }
+        self.phase_table()?;
+        self.sandbox.command_limit()?;
+        self.prompts()?;
+        self.exec_rules()?;
+        self.setup.check(self.sandbox.mode)
+    }
+}
+
+impl WorkerConfig {
+    /// The phase table, checked.
+    pub(crate) fn phase_table(&self) -> Result<PhaseTable, SettingsError> {
+        let invalid = |error: &dyn std::fmt::Display| SettingsError::invalid(format!("[worker] `phases`: {error}"));
+        let Some(path) = &self.phases else { return PhaseTable::bundled().map_err(|error| invalid(&error)) };
+        let file = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|error| invalid(&format!("{file}: {error}")))?;
+        PhaseTable::parse(&text, &file).map_err(|error| invalid(&error))
+    }
+
+    /// The prompts that are sent, and where their drift ends the work.
+    pub(crate) fn prompts(&self) -> Result<Prompts, SettingsError> {
+        Prompts::configured(self.prompts.as_deref(), &self.prompt_drift_blocks)
+    }
+
+    /// The rules about which commands may run, whose examples all hold.
+    pub(crate) fn exec_rules(&self) -> Result<ExecPolicy, SettingsError> {
+        let Some(path) = &self.exec_policy else {
+            return ExecPolicy::built_in().map_err(|error| SettingsError::invalid(error.to_string()));
+        };
+        let invalid = |problem: &dyn std::fmt::Display| {
+            SettingsError::invalid(format!("[worker] `exec_policy` {}: {problem}", path.display()))
+        };
+        let text = std::fs::read_to_string(path).map_err(|error| invalid(&error))?;
+        ExecPolicy::read(&text).map_err(|error| invalid(&error))
+    }
+
+    /// Where results of setup steps are kept, for all workers of this folder.
+    pub(crate) fn dependencies(&self) -> PathBuf {
+        // No worker's identity has a dot.
+        self.directory.join(".dependencies")
+    }
+
+    /// How the sandbox is built, with the files of this process that the self-test tries to read from inside.
+    pub fn sandbox_config(&self, settings: &Settings) -> Config {
+        let secrets = settings.nats.seed_file.iter().filter(|path| path.exists()).cloned().collect();
+        Config { remember: Some(self.directory.join(".toolchains")), secrets, ..self.sandbox.config() }
     }
 }
 
@@ -124,6 +232,15 @@ impl SandboxConfig {
     /// How the sandbox is built.
     pub(crate) fn config(&self) -> Config {
         Config {
+            mode: match self.mode {
+                SandboxMode::Bubblewrap => Mode::Bubblewrap,
+                SandboxMode::Shim => Mode::Shim,
+            },
+            shim: self.shim.clone(),
+            cgroups: self.cgroups,
+            loopback: self.loopback,
+            path: self.path.clone(),
+            env: self.env.clone(),
             bwrap: self.bwrap.clone(),
             read_only: self.read_only.clone(),
             run_as: RunAs { uid: self.uid, gid: self.gid },
@@ -184,9 +301,18 @@ mod tests {
             ("slots", serde_json::json!(0), "slots"),
             ("id", serde_json::json!("a b"), "`id`"),
             ("slot", serde_json::json!(1), "slot"),
+            ("approve", serde_json::json!(["severe"]), "`severe` is no risk level"),
+            ("phases", serde_json::json!("/no/phases.yaml"), "[worker] `phases`: /no/phases.yaml"),
             ("sandbox", serde_json::json!({"uid": 0}), "sandbox.uid"),
             ("sandbox", serde_json::json!({"command_limit": "soon"}), "command_limit"),
             ("sandbox", serde_json::json!({"read_only": ["opt"]}), "read_only"),
+            ("sandbox", serde_json::json!({"path": ["bin"]}), "sandbox.path"),
+            ("sandbox", serde_json::json!({"mode": "none"}), "mode"),
+            ("exec_policy", serde_json::json!("/nonexistent/exec.toml"), "/nonexistent/exec.toml"),
+            ("setup", serde_json::json!({"allow": ["*.example"]}), "setup.allow"),
+            ("setup", serde_json::json!({"limit": "soon"}), "setup.limit"),
+            ("setup", serde_json::json!({"steps": {"demo": {"command": "x", "lockfiles": []}}}), "lockfiles"),
+            ("setup", serde_json::json!({"steps": {"demo": {"lockfiles": ["/x"], "command": "x"}}}), "lockfiles"),
         ] {
             let error = read(key, value).unwrap_err();
             assert!(error.contains(named), "{error}");

@@ -4,12 +4,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use millrace_events::WorkerEvent;
-use millrace_sandbox::{Finished, SandboxError, SandboxUnavailable};
+use millrace_events::{Key, WorkerEvent};
+use millrace_runtime::host::Reports;
+use millrace_policy::exec::Verdict;
+use millrace_sandbox::{Finished, Prepared, SandboxError, SandboxUnavailable, SetupError};
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::Execute;
-use crate::effects::{Gathered, Step};
+use crate::domain::{Execute, Input, Said};
+use crate::effects::{Gathered, Step, Stop};
 
 /// Does what an order asks for. Lease, limit and end of the order are the frame's.
 #[async_trait]
@@ -36,8 +38,42 @@ pub struct Assignment<'a> {
     pub worker: &'a str,
     /// The work may take so long.
     pub limit: Duration,
+    /// Where it says what happens on the way.
+    pub journal: &'a Journal,
     /// Cancelled when the work is to stop.
     pub cancel: &'a CancellationToken,
+}
+
+/// Takes down what happens during the work on one order: a phase that is over, a model that was called, a tool that
+/// was refused. Each is an event of the worker's log under the order's claim, stored before the work goes on; when
+/// somebody else has taken the task over, it is refused like an end that comes late.
+#[derive(Debug, Clone)]
+pub struct Journal {
+    task: Key,
+    order: String,
+    token: u64,
+    reports: Reports<Input>,
+}
+
+impl Journal {
+    /// For the work on a claimed order.
+    pub fn new(execute: &Execute, reports: Reports<Input>) -> Self {
+        Self { task: execute.task.clone(), order: execute.order.id.clone(), token: execute.token, reports }
+    }
+
+    /// Writes one event.
+    ///
+    /// # Errors
+    /// The service is ending: the work ends, too.
+    pub async fn note(&self, event: impl Into<WorkerEvent>) -> Step<()> {
+        let said = Said {
+            task: self.task.clone(),
+            order: self.order.clone(),
+            token: self.token,
+            event: event.into(),
+        };
+        self.reports.report(Input::Noted(Box::new(said))).await.map_err(|_ending| Stop::Cancelled)
+    }
 }
 
 /// Runs untrusted commands, or refuses; never bare.
@@ -60,6 +96,25 @@ pub trait Commands: Send + Sync + 'static {
         workspace: &Path,
         cancel: &CancellationToken,
     ) -> Result<Finished, SandboxError>;
+
+    /// Fetches what commands in a fresh checkout of a repository need, before anything in it is changed; every
+    /// later command in it has that, offline. `None`: nothing is needed.
+    ///
+    /// # Errors
+    /// The step failed, was cancelled or could not be run.
+    async fn prepare(
+        &self,
+        _repository: &str,
+        _workspace: &Path,
+        _cancel: &CancellationToken,
+    ) -> Result<Option<Prepared>, SetupError> {
+        Ok(None)
+    }
+
+    /// What the rules have against a command of a change, if anything.
+    fn refusal(&self, _command: &str) -> Option<Verdict> {
+        None
+    }
 
     /// A sentence about the bound that a command passed, such as `its output passed 1048576 bytes`.
     fn bound(&self, finished: &Finished) -> Option<String>;

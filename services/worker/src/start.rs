@@ -6,7 +6,7 @@ use millrace_runtime::service::{ServiceContext, ServiceError};
 use millrace_runtime::settings::{Settings, SettingsError};
 use millrace_sandbox::Sandbox;
 
-use crate::adapters::{Models, Sandboxed, Workplace};
+use crate::adapters::{Dependencies, Models, Sandboxed, SharedBuckets, Workplace};
 use crate::config::WorkerConfig;
 use crate::effects::{Workbench, WorkerService};
 
@@ -34,9 +34,10 @@ pub async fn run(context: ServiceContext) -> Result<(), ServiceError> {
 /// As [`run`].
 pub async fn run_as(context: ServiceContext, config: WorkerConfig) -> Result<(), ServiceError> {
     config.check()?;
-    let models = models(&context.settings, &config)?;
+    let shared = SharedBuckets::new(&context.broker, context.clock.clone(), context.ids.clone());
+    let models = models(&context.settings, &config)?.sharing(Arc::new(shared));
     let limits = config.sandbox.limits()?;
-    let sandbox = Sandbox::probe(config.sandbox.config()).await;
+    let sandbox = Sandbox::probe(config.sandbox_config(&context.settings)).await;
     let part = format!("sandbox of {}", config.id);
     let reason = sandbox.as_ref().err().map(ToString::to_string).unwrap_or_default();
     context.health.set_ready(part, sandbox.is_ok(), reason);
@@ -53,8 +54,10 @@ pub async fn run_as(context: ServiceContext, config: WorkerConfig) -> Result<(),
         ServiceError::failed(format!("the worker's folder {}", config.directory.display()), error)
     })?;
     let slots = config.slots;
-    let commands = Arc::new(Sandboxed::new(sandbox, limits));
-    let bench = Workbench { context: context.clone(), models, commands, workplace };
+    let dependencies = Dependencies::new(config.setup.steps(&limits)?, config.dependencies());
+    let commands = Arc::new(Sandboxed::new(sandbox, limits, config.exec_rules()?, dependencies));
+    let prompts = config.prompts()?;
+    let bench = Workbench { context: context.clone(), models, commands, workplace, prompts };
     let service = WorkerService::new(context.clone(), config.id, Arc::new(bench));
     Ok(context.host(service, slots).await?)
 }

@@ -6,7 +6,7 @@ use millrace_events::Code;
 use millrace_events::v1::TaskRef;
 use millrace_worker::{SandboxConfig, WorkerConfig};
 
-use crate::support::{Counting, Scripted, World, git, greeting, plan};
+use crate::support::{Counting, Scripted, World, git, greeting, plan, sandbox};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_sandbox_every_order_is_refused_and_nothing_runs() {
@@ -14,7 +14,7 @@ async fn without_a_sandbox_every_order_is_refused_and_nothing_runs() {
     let mark = world.folder.path().join("ran-bare");
     let command = format!("['touch {}']", mark.display());
     world.schedule(&world.change_order(&greeting(&command)).await).await;
-    let sandbox = SandboxConfig { bwrap: "/nonexistent/bwrap".into(), ..SandboxConfig::default() };
+    let sandbox = SandboxConfig { bwrap: "/nonexistent/bwrap".into(), ..sandbox() };
     world.start_as(WorkerConfig { sandbox, ..world.config("w1") });
     let (_, failure) = world.failed(Code::SandboxUnavailable).await;
     assert!(failure.message.contains("to fix it"), "{}", failure.message);
@@ -63,7 +63,7 @@ async fn a_command_beyond_its_limits_is_named_with_the_limit() {
         output_bytes: 64 * 1024,
         disk_bytes: 8 * 1024 * 1024,
         command_limit: "2s".to_owned(),
-        ..SandboxConfig::default()
+        ..sandbox()
     };
     for (command, says) in [
         ("yes", "its output passed 65536 bytes"),

@@ -29,9 +29,9 @@ use millrace_runtime::settings::{ForgeKind, Repository, Settings};
 use millrace_sandbox::{Exit, Finished, SandboxError, SandboxUnavailable};
 use millrace_testkit::eventually;
 use millrace_worker::adapters::{Models, Workplace, built_in_crew};
-use millrace_worker::effects::{Workbench, WorkerService};
+use millrace_worker::effects::{Prompts, Workbench, WorkerService};
 use millrace_worker::ports::Commands;
-use millrace_worker::{WorkerConfig, run_as};
+use millrace_worker::{SandboxConfig, WorkerConfig, run_as};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -47,6 +47,11 @@ pub(crate) struct World {
     pub(crate) base: String,
     running: JoinSet<Result<(), ServiceError>>,
     stops: Vec<CancellationToken>,
+}
+
+/// The defaults, with a program that can be the shim, which a test cannot.
+pub(crate) fn sandbox() -> SandboxConfig {
+    SandboxConfig { shim: Some(PathBuf::from(env!("CARGO_BIN_EXE_millrace-worker"))), ..SandboxConfig::default() }
 }
 
 /// A worker that runs.
@@ -118,6 +123,7 @@ impl World {
         WorkerConfig {
             id: id.to_owned(),
             directory: self.folder.path().join("work"),
+            sandbox: sandbox(),
             ..WorkerConfig::default()
         }
     }
@@ -154,7 +160,8 @@ impl World {
         let stop = context.stop.clone();
         self.stops.push(stop.clone());
         let workplace = Workplace::take(&self.folder.path().join("work"), id).unwrap();
-        let bench = Workbench { context: context.clone(), models, commands, workplace };
+        let prompts = Prompts::bundled().unwrap();
+        let bench = Workbench { context: context.clone(), models, commands, workplace, prompts };
         let service = WorkerService::new(context.clone(), id.to_owned(), Arc::new(bench));
         self.running.spawn(async move { Ok(context.host(service, 2).await?) });
         Running { stop }
