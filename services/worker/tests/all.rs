@@ -11,11 +11,19 @@ mod claims;
 mod endings;
 #[path = "all/leases.rs"]
 mod leases;
+#[path = "all/model_budgets.rs"]
+mod model_budgets;
 #[path = "all/outage.rs"]
 mod outage;
+#[path = "all/prompts.rs"]
+mod prompts;
+#[path = "all/process.rs"]
+mod process;
 #[path = "all/refusals.rs"]
 mod refusals;
 #[path = "all/retries.rs"]
 mod retries;
+#[path = "all/sandboxes.rs"]
+mod sandboxes;
 #[path = "all/support.rs"]
 mod support;

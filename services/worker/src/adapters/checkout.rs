@@ -217,6 +217,29 @@ impl Checkout {
         Ok(pairs.collect())
     }
 
+    /// How the working copy, files included that git does not know yet, differs from `base`: a patch, or the names
+    /// of the files with what happened to each. Of one file if it is named.
+    ///
+    /// # Errors
+    /// Git fails, or the patch is larger than one call may return.
+    pub async fn difference(&self, base: &str, path: Option<&str>, is_names: bool) -> Result<Vec<u8>> {
+        self.run(["add", "--all", "--", "."]).await?;
+        let mut arguments = vec!["--literal-pathspecs", "diff", "--cached", "--no-renames", "--no-ext-diff"];
+        arguments.push(if is_names { "--name-status" } else { "--patch" });
+        arguments.extend([base, "--"]);
+        arguments.extend(path);
+        Ok(self.run(arguments).await?.stdout)
+    }
+
+    /// The newest commits up to `commit`, a line each.
+    ///
+    /// # Errors
+    /// Git fails.
+    pub async fn history(&self, commit: &str, count: u64) -> Result<Vec<u8>> {
+        let count = format!("--max-count={count}");
+        Ok(self.run(["log", "--no-decorate", "--format=%h %as %s", &count, commit, "--"]).await?.stdout)
+    }
+
     /// The files of a commit, at most `limit`.
     ///
     /// # Errors

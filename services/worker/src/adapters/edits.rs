@@ -101,7 +101,8 @@ fn one(root: &Path, edit: &Edit) -> Result<(), EditError> {
     }
 }
 
-fn existing(root: &Path, path: &str) -> Result<PathBuf, EditError> {
+/// The regular file that a path names, inside `root` and through no link.
+pub(crate) fn existing(root: &Path, path: &str) -> Result<PathBuf, EditError> {
     let file = locate(root, path)?;
     if file.is_file() { Ok(file) } else { Err(does_not_fit(path, "there is no such file")) }
 }

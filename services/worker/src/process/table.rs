@@ -336,7 +336,10 @@ mod tests {
         let (head, _) = BUNDLED.split_once("  MONITOR:").unwrap();
         let error = PhaseTable::parse(head, "phases.yaml").unwrap_err().to_string();
         assert!(error.contains("MONITOR"), "{error}");
-        let left_out = BUNDLED.replace("  VERIFY:\n    runs_in: worker\n", "  VERIFY:\n    runs_in: worker\n    enabled: false\n");
+        let left_out = BUNDLED.replace(
+            "  VERIFY:\n    runs_in: worker\n",
+            "  VERIFY:\n    runs_in: worker\n    enabled: false\n",
+        );
         let error = PhaseTable::parse(&left_out, "phases.yaml").unwrap_err().to_string();
         assert!(error.contains("VERIFY.enabled"), "{error}");
     }

@@ -141,7 +141,9 @@ impl<M: Mind, T: Toolbox<Error = M::Error>> Agent<'_, M, T> {
                     self.watch.stage(number, Stage::Validation, true);
                     match accepted {
                         Ok(()) => return Ok(result),
-                        Err(errors) => self.unreadable(progress, json!({"error": "RESULT_INVALID", "errors": errors}))?,
+                        Err(errors) => {
+                            self.unreadable(progress, json!({"error": "RESULT_INVALID", "errors": errors}))?
+                        }
                     }
                 }
                 Turn::Call { tool, arguments } => self.call(number, progress, &tool, &arguments).await?,
@@ -150,7 +152,9 @@ impl<M: Mind, T: Toolbox<Error = M::Error>> Agent<'_, M, T> {
                     let said = "Noted. Call a tool, or hand over your result.".to_owned();
                     (Step::Thought(thought), said)
                 }
-                Turn::Unreadable(why) => self.unreadable(progress, json!({"error": "FORMAT", "errors": [why]}))?,
+                Turn::Unreadable(why) => {
+                    self.unreadable(progress, json!({"error": "FORMAT", "errors": [why]}))?
+                }
             };
             self.watch.stage(number, Stage::MemoryUpdate, false);
             self.memory.remember(number, &step, &result);

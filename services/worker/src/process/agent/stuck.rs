@@ -6,7 +6,7 @@ use millrace_runtime::blobs::digest_of;
 use serde_json::Value;
 
 /// Steps that are looked at.
-pub const WINDOW: usize = 20;
+const WINDOW: usize = 20;
 /// The same call with the same result, so often in a row.
 const REPEATS: usize = 4;
 /// A cycle of calls, so often in a row.
@@ -98,7 +98,9 @@ impl Recent {
         if let Some(tools) = self.cycle(1, REPEATS) {
             return tools.into_iter().next().map(|tool| Stuck::Repeats { tool });
         }
-        (2..=LONGEST_CYCLE).find_map(|length| self.cycle(length, CYCLES)).map(|tools| Stuck::Alternates { tools })
+        (2..=LONGEST_CYCLE)
+            .find_map(|length| self.cycle(length, CYCLES))
+            .map(|tools| Stuck::Alternates { tools })
     }
 
     /// The tools of the newest `length` steps, if these are calls and were made `times` in a row.

@@ -140,7 +140,8 @@ async fn s3_4_3a_every_stage_says_when_it_starts_and_ends() {
         stages.iter().flat_map(|stage| [(turn, *stage, false), (turn, *stage, true)]).collect()
     };
     let expected =
-        [of(1, &[Decomposition, ToolCall, MemoryUpdate, Reflection]), of(2, &[Decomposition, Validation])].concat();
+        [of(1, &[Decomposition, ToolCall, MemoryUpdate, Reflection]), of(2, &[Decomposition, Validation])]
+            .concat();
     assert_eq!(outcome.seen.stages, expected);
     assert!(outcome.told[0].is_empty() && outcome.told[1].contains("result 1"), "{:?}", outcome.told);
 }
@@ -198,7 +199,8 @@ async fn each_limit_has_its_own_code() {
     let outcome = play(&paths).await;
     assert_eq!((code(&outcome), outcome.turns), (Code::IterationsExceeded, 30));
 
-    let wrong = [call("read", json!({"file": "a"})), Turn::Unreadable("no JSON".to_owned()), Turn::Done(json!({}))];
+    let wrong =
+        [call("read", json!({"file": "a"})), Turn::Unreadable("no JSON".to_owned()), Turn::Done(json!({}))];
     let outcome = play(&wrong).await;
     assert_eq!((code(&outcome), outcome.turns), (Code::FormatErrorsExceeded, 3));
     assert!(outcome.bench.called.is_empty());

@@ -1,12 +1,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use std::sync::LazyLock;
+
 use super::*;
 use crate::process::evidence::Kind;
 
+/// Read once: these tests use it thousands of times.
+static TABLE: LazyLock<PhaseTable> = LazyLock::new(|| PhaseTable::bundled().unwrap());
+
 /// Good evidence for every artifact of a phase.
 fn good(phase: Phase) -> Vec<(String, Vec<u8>)> {
-    let table = PhaseTable::bundled().unwrap();
-    let rule = table.rule(phase).unwrap();
+    let rule = TABLE.rule(phase).unwrap();
     let text = |artifact: &crate::process::ArtifactRule| match artifact.kind {
         Kind::Document => {
             artifact.sections.iter().map(|section| format!("## {section}\ntext\n")).collect::<String>()
@@ -37,7 +41,7 @@ fn go(enforcer: &mut Enforcer, phase: Phase) {
 }
 
 fn start() -> Enforcer {
-    Enforcer::new(PhaseTable::bundled().unwrap())
+    Enforcer::new(TABLE.clone())
 }
 
 fn done_until(end: Phase) -> Enforcer {

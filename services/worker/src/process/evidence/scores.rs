@@ -54,7 +54,10 @@ pub(super) fn quality(thresholds: &Thresholds, bytes: &[u8]) -> Result<(), Flaw>
         return Err(invalid("the score is not the mean of its parts"));
     }
     if total < thresholds.quality {
-        return Err(invalid(format!("the score is {total:.2}; at least {:.2} is needed", thresholds.quality)));
+        return Err(invalid(format!(
+            "the score is {total:.2}; at least {:.2} is needed",
+            thresholds.quality
+        )));
     }
     Ok(())
 }

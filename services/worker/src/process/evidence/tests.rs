@@ -24,7 +24,8 @@ fn thresholds() -> Thresholds {
 }
 
 fn checked(kind: Kind, text: &str) -> Result<(), Flaw> {
-    let sections = if kind == Kind::Document { vec!["Steps".to_owned(), "Rollback".to_owned()] } else { vec![] };
+    let sections =
+        if kind == Kind::Document { vec!["Steps".to_owned(), "Rollback".to_owned()] } else { vec![] };
     let rule = ArtifactRule { name: "x".to_owned(), kind, sections };
     check(&rule, &thresholds(), text.as_bytes())
 }
@@ -52,7 +53,10 @@ fn s4_imp_01_good_evidence_of_every_kind_is_accepted() {
         (Kind::BuildLog, "$ make\nok: parse_error: 0 errors, errors: none of the kind\n"),
         (Kind::Coverage, r#"{"measured": true, "lines": 10, "covered": 8}"#),
         (Kind::Coverage, r#"{"measured": false, "reason": "the repository has no tool for it"}"#),
-        (Kind::Rubric, r#"{"verdict": "approve", "rubric": [{"criterion": "correct", "score": 8, "reason": "r"}, {"criterion": "tested", "score": 6, "reason": "r"}]}"#),
+        (
+            Kind::Rubric,
+            r#"{"verdict": "approve", "rubric": [{"criterion": "correct", "score": 8, "reason": "r"}, {"criterion": "tested", "score": 6, "reason": "r"}]}"#,
+        ),
         (Kind::Quality, r#"{"score": 0.75, "parts": {"review": 0.5, "tests": 1.0}}"#),
         (Kind::Deployment, deployment.as_str()),
     ] {
@@ -108,11 +112,27 @@ fn s4_ci3_evidence_that_proves_the_contrary_is_refused() {
         (Kind::Coverage, r#"{"measured": false, "reason": " "}"#, "no `reason`"),
         (Kind::Coverage, r#"{"measured": true, "lines": 10, "covered": 7}"#, "0.70"),
         (Kind::Coverage, r#"{"measured": true, "lines": 1, "covered": 7}"#, "cannot be covered"),
-        (Kind::Rubric, r#"{"verdict": "reject", "rubric": [{"criterion": "correct", "score": 10, "reason": "r"}]}"#, "does not approve"),
+        (
+            Kind::Rubric,
+            r#"{"verdict": "reject", "rubric": [{"criterion": "correct", "score": 10, "reason": "r"}]}"#,
+            "does not approve",
+        ),
         (Kind::Rubric, r#"{"verdict": "approve", "rubric": []}"#, "`rubric`"),
-        (Kind::Rubric, r#"{"verdict": "approve", "rubric": [{"criterion": "correct", "score": 70, "reason": "r"}]}"#, "from 0 to 10"),
-        (Kind::Rubric, r#"{"verdict": "approve", "rubric": [{"criterion": "a", "score": 10, "reason": "r"}, {"criterion": "b", "score": 5, "reason": "r"}]}"#, "`b` has 0.50"),
-        (Kind::Rubric, r#"{"verdict": "approve", "rubric": [{"criterion": "a", "score": 6, "reason": "r"}, {"criterion": "b", "score": 6, "reason": "r"}]}"#, "mean is 0.60"),
+        (
+            Kind::Rubric,
+            r#"{"verdict": "approve", "rubric": [{"criterion": "correct", "score": 70, "reason": "r"}]}"#,
+            "from 0 to 10",
+        ),
+        (
+            Kind::Rubric,
+            r#"{"verdict": "approve", "rubric": [{"criterion": "a", "score": 10, "reason": "r"}, {"criterion": "b", "score": 5, "reason": "r"}]}"#,
+            "`b` has 0.50",
+        ),
+        (
+            Kind::Rubric,
+            r#"{"verdict": "approve", "rubric": [{"criterion": "a", "score": 6, "reason": "r"}, {"criterion": "b", "score": 6, "reason": "r"}]}"#,
+            "mean is 0.60",
+        ),
         (Kind::Quality, r#"{"score": 0.9, "parts": {"a": 0.1}}"#, "not the mean"),
         (Kind::Quality, r#"{"score": 0.5, "parts": {"a": 0.5}}"#, "0.50"),
         (Kind::Deployment, r#"{"status": "rolling", "sha": "x"}"#, "`rolling`"),

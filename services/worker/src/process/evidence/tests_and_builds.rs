@@ -44,9 +44,10 @@ fn reports_error(line: &str) -> bool {
         let before = lower.get(..at).and_then(|start| start.chars().next_back());
         let after = lower.get(at + word.len()..).unwrap_or_default();
         let is_word = before.is_none_or(|c| c.is_whitespace() || matches!(c, ':' | '[' | '('));
-        let is_coded = after.strip_prefix('[').and_then(|rest| rest.split_once(']')).is_some_and(
-            |(code, rest)| rest.starts_with(':') && code.chars().all(char::is_alphanumeric),
-        );
+        let is_coded = after
+            .strip_prefix('[')
+            .and_then(|rest| rest.split_once(']'))
+            .is_some_and(|(code, rest)| rest.starts_with(':') && code.chars().all(char::is_alphanumeric));
         is_word && (after.starts_with(':') || is_coded)
     })
 }

@@ -216,7 +216,15 @@ mod tests {
         fs::write(outside.path().join("password"), "needle").unwrap();
         symlink(outside.path(), root.path().join("link")).unwrap();
         symlink(outside.path().join("password"), root.path().join("file-link")).unwrap();
-        for path in ["../x", "/etc/passwd", ".git/config", ".GIT/config", "link/password", "file-link", "src/../.git/config"] {
+        for path in [
+            "../x",
+            "/etc/passwd",
+            ".git/config",
+            ".GIT/config",
+            "link/password",
+            "file-link",
+            "src/../.git/config",
+        ] {
             for (tool, arguments) in [
                 ("read", json!({"path": path})),
                 ("write", json!({"path": path, "content": "x"})),

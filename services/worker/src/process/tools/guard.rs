@@ -1,7 +1,5 @@
 //! Who may call which tool when. Nothing that a model reads or writes has a say in it. S4-SP2, S4-TH5, S4-IMP-25.
 
-use std::collections::BTreeMap;
-
 use millrace_events::Code;
 use millrace_events::v1::Phase;
 use serde_json::{Value, json};
@@ -37,12 +35,6 @@ pub struct ToolRefusal {
     pub allowed: Vec<String>,
 }
 
-/// How often which tool was refused, and why.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Refusals {
-    counted: BTreeMap<(String, Code), u32>,
-}
-
 impl PhaseTable {
     /// Whether a call is allowed. Without a context only tools that read are.
     ///
@@ -63,7 +55,10 @@ impl PhaseTable {
             return Ok(found);
         }
         let Some(context) = context else {
-            return Err(refuse(Code::ToolNotAllowed, "without a task and a phase only tools that read answer"));
+            return Err(refuse(
+                Code::ToolNotAllowed,
+                "without a task and a phase only tools that read answer",
+            ));
         };
         let in_phase = self.rule(context.phase).is_some_and(|rule| rule.tools.contains(tool));
         if in_phase {
@@ -104,25 +99,6 @@ impl ToolRefusal {
     }
 }
 
-impl Refusals {
-    /// Counts one.
-    pub fn count(&mut self, refusal: &ToolRefusal) {
-        *self.counted.entry((refusal.tool.clone(), refusal.code)).or_default() += 1;
-    }
-
-    /// All of them.
-    #[must_use]
-    pub fn total(&self) -> u32 {
-        self.counted.values().sum()
-    }
-
-    /// Of one tool for one reason.
-    #[must_use]
-    pub fn of(&self, tool: &str, code: Code) -> u32 {
-        self.counted.get(&(tool.to_owned(), code)).copied().unwrap_or_default()
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 mod tests {
@@ -139,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn s4_sp2_s4_ver2_a_commit_in_plan_is_refused_with_a_structured_error_and_counted() {
+    fn s4_sp2_s4_ver2_a_commit_in_plan_is_refused_with_a_structured_error() {
         let table = table();
         let context = context("implementer", Phase::Plan);
         let refusal = table.authorize("git_commit", Some(&context)).unwrap_err();
@@ -153,23 +129,26 @@ mod tests {
                 "reason": "this phase does not allow it",
             })
         );
-        let mut refusals = Refusals::default();
-        refusals.count(&refusal);
-        refusals.count(&refusal);
-        assert_eq!((refusals.of("git_commit", Code::ToolOutOfPhase), refusals.total()), (2, 2));
     }
 
     #[test]
     fn s4_th5_without_a_context_only_reading_answers() {
         let table = table();
-        for (tool, answers) in
-            [("read", true), ("git_diff", true), ("write", false), ("run", false), ("open_pull_request", false)]
-        {
+        for (tool, answers) in [
+            ("read", true),
+            ("git_diff", true),
+            ("write", false),
+            ("run", false),
+            ("open_pull_request", false),
+        ] {
             match table.authorize(tool, None) {
                 Ok(_) => assert!(answers, "{tool}"),
                 Err(refusal) => {
                     assert!(!answers, "{tool}");
-                    assert_eq!((refusal.code, refusal.to_json()["phase"].clone()), (Code::ToolNotAllowed, Value::Null));
+                    assert_eq!(
+                        (refusal.code, refusal.to_json()["phase"].clone()),
+                        (Code::ToolNotAllowed, Value::Null)
+                    );
                 }
             }
         }
@@ -184,10 +163,7 @@ mod tests {
         let refusal = table.authorize("run", Some(&one)).unwrap_err();
         assert_eq!((refusal.code, refusal.allowed), (Code::ToolNotAllowed, vec!["read".to_owned()]));
         // It takes away and never adds.
-        assert_eq!(
-            table.authorize("open_pull_request", Some(&one)).unwrap_err().code,
-            Code::ToolOutOfPhase
-        );
+        assert_eq!(table.authorize("open_pull_request", Some(&one)).unwrap_err().code, Code::ToolOutOfPhase);
         for role in ["reviewer", "planner", "nobody"] {
             let refusal = table.authorize("write", Some(&context(role, Phase::Implement))).unwrap_err();
             assert_eq!(refusal.code, Code::ToolNotAllowed, "{role}");
@@ -229,7 +205,12 @@ mod tests {
         let table = table();
         let write = table.registry().get("write").unwrap();
         write.check(&json!({"path": "a", "content": ""})).unwrap();
-        for wrong in [json!({"path": "a"}), json!({"path": 1, "content": ""}), json!([]), json!({"path": "a", "content": "", "mode": 7})] {
+        for wrong in [
+            json!({"path": "a"}),
+            json!({"path": 1, "content": ""}),
+            json!([]),
+            json!({"path": "a", "content": "", "mode": 7}),
+        ] {
             assert!(!write.check(&wrong).unwrap_err().is_empty(), "{wrong}");
         }
     }

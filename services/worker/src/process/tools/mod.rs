@@ -7,6 +7,6 @@ mod marked;
 mod registry;
 
 pub use files::Files;
-pub use guard::{Context, Refusals, ToolRefusal};
+pub use guard::{Context, ToolRefusal};
 pub use marked::{RESULT_CHARS, bounded, marked};
 pub use registry::{Capability, IMPLEMENTED, Persona, Registry, Requirement, Safety, Tool, ToolRule};
