@@ -345,7 +345,7 @@ async fn the_gates_run_on_a_clean_copy_of_the_commit() {
     world.schedule(&order).await;
     world.start_with("w1", stage.clone(), cast.models());
     let completed = completed(&world).await;
-    let ran = stage.ran.lock().unwrap();
+    let ran = stage.ran.lock().unwrap().clone();
     let (_, root, files) = ran.iter().find(|(command, ..)| command == "check").unwrap();
     assert_ne!(root, &ran[0].1);
     assert!(files.contains(&"part.txt".to_owned()) && !files.contains(&"junk".to_owned()), "{files:?}");
