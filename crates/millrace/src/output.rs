@@ -5,6 +5,7 @@ use std::io::{ErrorKind, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use millrace_rpc::to_json;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::cli::{Color, Format, Global};
@@ -50,8 +51,9 @@ impl Output {
         Self { format: Format::Json, quiet: true, color: false, live: false }
     }
 
+    /// Whether it is for programs: JSON, or the same as YAML.
     pub(crate) fn is_json(&self) -> bool {
-        self.format == Format::Json
+        self.format != Format::Human
     }
 
     /// A message of the API, as JSON for programs; `human` prints it for people.
@@ -59,9 +61,20 @@ impl Output {
         if self.is_json() { self.json(&readable(to_json(message))) } else { human(message) }
     }
 
-    /// A JSON document on one line, so that streams are lines too.
-    pub(crate) fn json(&self, value: &Value) {
-        print(&value.to_string());
+    /// A JSON document on one line, so that streams are lines too; or the same as YAML. Keys keep their order.
+    pub(crate) fn json(&self, value: &impl Serialize) {
+        let text = if self.format == Format::Yaml {
+            serde_norway::to_string(value)
+                .map(|text| format!("---\n{}", text.trim_end()))
+                .map_err(|e| e.to_string())
+        } else {
+            serde_json::to_string(value).map_err(|error| error.to_string())
+        };
+        match text {
+            Ok(text) => print(&text),
+            // Maps whose keys are no texts: none of ours are.
+            Err(error) => say(&format!("error: the result cannot be written: {error}")),
+        }
     }
 
     /// A line of the result.

@@ -169,10 +169,7 @@ impl ErrorClass {
     /// Whether the same model may be asked again (facts: wire formats, errors).
     #[must_use]
     pub fn is_passing(self) -> bool {
-        matches!(
-            self,
-            Self::Connection | Self::Timeout | Self::Server | Self::Garbled | Self::RateLimited
-        )
+        matches!(self, Self::Connection | Self::Timeout | Self::Server | Self::Garbled | Self::RateLimited)
     }
 
     fn sentence(self) -> &'static str {

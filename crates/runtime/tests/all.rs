@@ -13,5 +13,9 @@ mod conformance;
 mod dead_letters;
 #[path = "all/host.rs"]
 mod host;
+#[path = "all/reports.rs"]
+mod reports;
 #[path = "all/server/mod.rs"]
 mod server;
+#[path = "all/through.rs"]
+mod through;

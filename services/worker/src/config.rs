@@ -191,7 +191,8 @@ impl WorkerConfig {
 impl WorkerConfig {
     /// The phase table, checked.
     pub(crate) fn phase_table(&self) -> Result<PhaseTable, SettingsError> {
-        let invalid = |error: &dyn std::fmt::Display| SettingsError::invalid(format!("[worker] `phases`: {error}"));
+        let invalid =
+            |error: &dyn std::fmt::Display| SettingsError::invalid(format!("[worker] `phases`: {error}"));
         let Some(path) = &self.phases else { return PhaseTable::bundled().map_err(|error| invalid(&error)) };
         let file = path.display().to_string();
         let text = std::fs::read_to_string(path).map_err(|error| invalid(&format!("{file}: {error}")))?;
@@ -312,7 +313,11 @@ mod tests {
             ("setup", serde_json::json!({"allow": ["*.example"]}), "setup.allow"),
             ("setup", serde_json::json!({"limit": "soon"}), "setup.limit"),
             ("setup", serde_json::json!({"steps": {"demo": {"command": "x", "lockfiles": []}}}), "lockfiles"),
-            ("setup", serde_json::json!({"steps": {"demo": {"lockfiles": ["/x"], "command": "x"}}}), "lockfiles"),
+            (
+                "setup",
+                serde_json::json!({"steps": {"demo": {"lockfiles": ["/x"], "command": "x"}}}),
+                "lockfiles",
+            ),
         ] {
             let error = read(key, value).unwrap_err();
             assert!(error.contains(named), "{error}");

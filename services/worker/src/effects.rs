@@ -7,22 +7,24 @@ mod evidence;
 mod execution;
 mod failures;
 mod job;
-mod prompts;
+mod onboarding;
+pub(crate) mod prompts;
 
 pub use evidence::Gathered;
 pub use failures::{Step, Stop};
 pub use job::Workbench;
+pub use prompts::Prompts;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use millrace_events::v1::{ExecutionFailed, Failure, WorkOrder};
 use millrace_events::{DispatcherEvent, Event, Key, Service};
-use millrace_runtime::host::{EffectContext, Fault, Hosted, Incoming, Received};
+use millrace_runtime::host::{EffectContext, Fault, Hosted, Incoming, Received, Reports};
 use millrace_runtime::lease;
 use millrace_runtime::service::ServiceContext;
 
-use crate::domain::{Effect, Ended, Execute, Input, Offer, Orders, Worker};
+use crate::domain::{Effect, Execute, Input, Offer, Orders, Said, Worker};
 use crate::ports::Work;
 
 /// The worker, ready to be hosted.
@@ -52,7 +54,7 @@ impl WorkerService {
     }
 
     fn ended(execute: &Execute, event: impl Into<millrace_events::WorkerEvent>) -> Input {
-        Input::Ended(Box::new(Ended {
+        Input::Ended(Box::new(Said {
             task: execute.task.clone(),
             order: execute.order.id.clone(),
             token: execute.token,
@@ -92,8 +94,17 @@ impl Hosted for WorkerService {
     }
 
     async fn perform(&self, effect: &Effect, context: &EffectContext) -> Result<Option<Input>, Fault> {
+        self.perform_reporting(effect, context, Reports::unheard()).await
+    }
+
+    async fn perform_reporting(
+        &self,
+        effect: &Effect,
+        context: &EffectContext,
+        reports: Reports<Input>,
+    ) -> Result<Option<Input>, Fault> {
         match effect {
-            Effect::Execute(execute) => self.execute(execute, &context.stop).await,
+            Effect::Execute(execute) => self.execute(execute, &context.stop, reports).await,
             Effect::Release { order } => {
                 if let Err(error) = lease::end(self.context.leases.as_ref(), order).await {
                     // The end of the order is recorded; its lease runs out by itself.

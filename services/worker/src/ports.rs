@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use millrace_events::{Key, WorkerEvent};
-use millrace_runtime::host::Reports;
 use millrace_policy::exec::Verdict;
+use millrace_runtime::host::Reports;
 use millrace_sandbox::{Finished, Prepared, SandboxError, SandboxUnavailable, SetupError};
 use tokio_util::sync::CancellationToken;
 

@@ -15,10 +15,10 @@ mod leases;
 mod model_budgets;
 #[path = "all/outage.rs"]
 mod outage;
-#[path = "all/prompts.rs"]
-mod prompts;
 #[path = "all/process.rs"]
 mod process;
+#[path = "all/prompts.rs"]
+mod prompts;
 #[path = "all/refusals.rs"]
 mod refusals;
 #[path = "all/retries.rs"]

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use millrace_decider::{Context, Decider, Due, Recorded, Refusal};
 use millrace_events::{Key, LogEvent, Service};
-use millrace_runtime::host::{EffectContext, Fault, Hosted, Received};
+use millrace_runtime::host::{EffectContext, Fault, Hosted, Received, Reports};
 
 /// One decision: what it was made on, and what was recorded.
 #[derive(Debug, Clone)]
@@ -127,6 +127,18 @@ where
         match (self.script)(effect) {
             Some(outcome) => Ok(outcome),
             None => self.inner.perform(effect, context).await,
+        }
+    }
+
+    async fn perform_reporting(
+        &self,
+        effect: &<H::Decider as Decider>::Effect,
+        context: &EffectContext,
+        reports: Reports<<H::Decider as Decider>::Input>,
+    ) -> Result<Option<<H::Decider as Decider>::Input>, Fault> {
+        match (self.script)(effect) {
+            Some(outcome) => Ok(outcome),
+            None => self.inner.perform_reporting(effect, context, reports).await,
         }
     }
 

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use millrace_decider::{Cause, Decider, Timestamp};
 use millrace_events::{Event, Key, Log, LogEvent, Service, v1};
 
-use super::{EffectContext, Fault};
+use super::{EffectContext, Fault, Reports};
 
 /// A decider with its rim.
 #[async_trait]
@@ -31,6 +31,17 @@ pub trait Hosted: Send + Sync + 'static {
         effect: &<Self::Decider as Decider>::Effect,
         context: &EffectContext,
     ) -> Result<Option<<Self::Decider as Decider>::Input>, Fault>;
+
+    /// As `perform`, and what the host calls. An effect that takes long overrides it and reports what happens on
+    /// the way.
+    async fn perform_reporting(
+        &self,
+        effect: &<Self::Decider as Decider>::Effect,
+        context: &EffectContext,
+        _reports: Reports<<Self::Decider as Decider>::Input>,
+    ) -> Result<Option<<Self::Decider as Decider>::Input>, Fault> {
+        self.perform(effect, context).await
+    }
 
     /// Whether nothing was decided about an input because another process was first, as with a claim: counted,
     /// for people.

@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use millrace_decider::{Cause, Context, Deadline, Decider, Due, Refusal, Timestamp};
 use millrace_events::{Key, LogEvent as _, Service, v1::TimerFired};
+use tokio::sync::mpsc;
 use tracing::Instrument as _;
 
 use super::fault::Fault;
 use super::log_store::Writing;
 use super::pump::{Host, HostError};
-use super::{Arming, EffectContext, Hosted, spans};
+use super::reports::Report;
+use super::{Arming, EffectContext, Hosted, Reports, spans};
 use crate::broker::AppendError;
 use crate::crash_point;
 
@@ -97,8 +99,9 @@ impl<H: Hosted> Host<H> {
                     let fault = Fault::lasting(millrace_events::Code::Internal, message);
                     return Ok(Settled::Poison { fault, attempts: 1 });
                 }
+                let performing = self.perform(&key, &effect, chain).await?;
                 chain.is_fresh = false;
-                let outcome = match self.perform(&key, &effect, chain).await? {
+                let outcome = match performing {
                     Ok(outcome) => outcome,
                     Err((fault, attempts)) => match self.hosted.gave_up(&effect, &fault) {
                         Some(input) => Some(input),
@@ -226,7 +229,12 @@ impl<H: Hosted> Host<H> {
 
     /// Performs an effect, with back-off while it fails for a reason that may pass. The inner error: given
     /// up after so many tries.
-    async fn perform(&self, key: &Key, effect: &Effect<H>, chain: &Chain) -> Result<Performed<H>, HostError> {
+    async fn perform(
+        &self,
+        key: &Key,
+        effect: &Effect<H>,
+        chain: &mut Chain,
+    ) -> Result<Performed<H>, HostError> {
         let mut backoff = self.backoff(self.options.effect_backoff, self.options.effect_backoff * 32);
         let mut attempt = 1;
         loop {
@@ -241,7 +249,12 @@ impl<H: Hosted> Host<H> {
                 Service::Validator => spans::verify(key),
                 _ => tracing::debug_span!("effect", %key, ?effect, attempt),
             };
-            match self.hosted.perform(effect, &context).instrument(span).await {
+            let (reports, reported) = Reports::channel();
+            let performing = self.hosted.perform_reporting(effect, &context, reports).instrument(span);
+            // Both at once: an effect keeps its lease while a report waits for NATS.
+            let (performed, noted) = tokio::join!(performing, self.note(reported, chain));
+            noted?;
+            match performed {
                 Ok(outcome) => {
                     crash_point::reached_in(H::SERVICE.name(), "performed", || format!("{effect:?}"));
                     return Ok(Ok(outcome));
@@ -261,6 +274,32 @@ impl<H: Hosted> Host<H> {
                 }
             }
         }
+    }
+
+    /// Decides what an effect reports, until it is done. Effects that a report makes due are not performed: there
+    /// is one under way.
+    async fn note(
+        &self,
+        mut reported: mpsc::Receiver<Report<Input<H>>>,
+        chain: &mut Chain,
+    ) -> Result<(), HostError> {
+        while let Some(Report { input, done }) = reported.recv().await {
+            let key = self.hosted.key(&input);
+            match self.decide(&key, &input, chain).await? {
+                Step::Decided(due) => {
+                    for owed in due {
+                        if let Due::Deadline(deadline) = owed {
+                            self.arm(&key, deadline, chain).await?;
+                        }
+                    }
+                }
+                Step::Hold => tracing::warn!(%key, "a report cannot be held; it is left out"),
+                Step::Poison(fault) => tracing::error!(%key, fault = %chain_of(&fault), "a report is lost"),
+            }
+            // Whoever reported may be gone.
+            let _gone = done.send(());
+        }
+        Ok(())
     }
 
     /// Makes a deadline durable, once per handling. Arming it again replaces it: the subject holds one.
@@ -297,6 +336,11 @@ impl<H: Hosted> Host<H> {
                 Err(error) => {
                     tracing::warn!(%key, deadline = deadline.name, %error, "cannot arm a deadline; trying again");
                     self.pause(backoff.pause()).await?;
+                    // It may be there: written again it would only lengthen the queue that its answer waits in.
+                    let last = self.log.broker.last(&append.stream, &append.subject).await;
+                    if matches!(last, Ok(Some(stored)) if stored.payload == append.payload) {
+                        break;
+                    }
                 }
             }
         }

@@ -5,18 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use millrace_decider::Cause;
 use millrace_events::v1::{DeadLetterReplayRequested, DeadLetterReplayed, DeadLettered};
 use millrace_events::{CONTENT_TYPE_PROTOBUF, DeadLetterEvent, Envelope, Event, Key, Log, ValidatorEvent};
-use millrace_runtime::broker::{
-    Append, AppendError, Appended, Broker, BrokerError, Consumer, Stored, StreamState,
-};
+use millrace_runtime::broker::Append;
 use tokio_util::sync::CancellationToken;
 
 use crate::host::{
     BREAKS, FAILS, FOLLOWS_THE_PHASE, IS_EARLY, NEVER_WORKS, PANICS, PASSES, TAKES_LONG, WORKS, World,
 };
+use crate::through::{Fate, Through};
 
 const SERVICE: &str = "validator";
 
@@ -243,11 +241,16 @@ async fn a_crash_before_the_record_is_made_good(world: &World) {
     let letter = with_letter(world).await;
     phase(world, WORKS);
     let request = ask(world, &letter).await;
-    let stuck = Arc::new(NoRecords { inner: world.broker.clone(), reached: AtomicBool::new(false) });
-    let dying = world.behind(stuck.clone());
+    let reached = Arc::new(AtomicBool::new(false));
+    let seen = reached.clone();
+    let dying = world.behind(Arc::new(Through::new(world.broker.clone(), move |append| {
+        let is_record = append.stream == Log::DeadLetter.stream(0);
+        seen.fetch_or(is_record, Ordering::SeqCst);
+        if is_record { Fate::Hangs } else { Fate::Passes }
+    })));
     let stop = CancellationToken::new();
     let dies = async {
-        while !stuck.reached.load(Ordering::SeqCst) {
+        while !reached.load(Ordering::SeqCst) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
@@ -260,57 +263,6 @@ async fn a_crash_before_the_record_is_made_good(world: &World) {
     world.run_until(Log::DeadLetter, 2).await;
     assert_eq!(records(world).await[1], (1, request, None));
     assert_eq!((world.log(Log::Validator).await.len(), world.performed("VTID-0001")), (1, performed));
-}
-
-/// A broker whose log of dead letters never answers a write.
-struct NoRecords {
-    inner: Arc<dyn Broker>,
-    reached: AtomicBool,
-}
-
-#[async_trait]
-impl Broker for NoRecords {
-    async fn append(&self, message: &Append) -> Result<Appended, AppendError> {
-        if message.stream == Log::DeadLetter.stream(0) {
-            self.reached.store(true, Ordering::SeqCst);
-            std::future::pending::<()>().await;
-        }
-        self.inner.append(message).await
-    }
-
-    async fn last(&self, stream: &str, subject: &str) -> Result<Option<Stored>, BrokerError> {
-        self.inner.last(stream, subject).await
-    }
-
-    async fn get(&self, stream: &str, sequence: u64) -> Result<Option<Stored>, BrokerError> {
-        self.inner.get(stream, sequence).await
-    }
-
-    async fn read(
-        &self,
-        stream: &str,
-        subject: Option<&str>,
-        from: u64,
-        limit: usize,
-    ) -> Result<Vec<Stored>, BrokerError> {
-        self.inner.read(stream, subject, from, limit).await
-    }
-
-    async fn stream_state(&self, stream: &str) -> Result<StreamState, BrokerError> {
-        self.inner.stream_state(stream).await
-    }
-
-    async fn purge_subject(&self, stream: &str, subject: &str) -> Result<(), BrokerError> {
-        self.inner.purge_subject(stream, subject).await
-    }
-
-    async fn consumer(&self, stream: &str, durable: &str) -> Result<Box<dyn Consumer>, BrokerError> {
-        self.inner.consumer(stream, durable).await
-    }
-
-    fn is_connected(&self) -> bool {
-        self.inner.is_connected()
-    }
 }
 
 /// One test per case and broker.

@@ -22,6 +22,8 @@ use millrace_runtime::nats::{ConnectOptions, NatsBroker};
 use millrace_testkit::NatsServer;
 use tokio_util::sync::CancellationToken;
 
+use crate::through::{Fate, Through};
+
 const BOUND: Duration = Duration::from_secs(60);
 const ACK_WAIT: Duration = Duration::from_secs(1);
 
@@ -540,6 +542,24 @@ async fn a_deadline_of_a_process_whose_clock_is_behind_has_its_whole_time() {
     world.opened("VTID-0001", HAS_A_LIMIT).await;
     world.run_until(Log::Validator, 1).await;
     assert!(began.elapsed() >= LIMIT, "it fired after {:?}", began.elapsed());
+}
+
+/// Where the answers come late, the same deadline again and again would only make them later.
+#[tokio::test(start_paused = true)]
+async fn a_deadline_whose_answer_is_lost_is_armed_once() {
+    let world = World::in_memory();
+    world.opened("VTID-0001", HAS_A_LIMIT).await;
+    let armed = Arc::new(AtomicU32::new(0));
+    let (count, timers) = (armed.clone(), Service::Validator.timer_stream());
+    let behind = world.behind(Arc::new(Through::new(world.broker.clone(), move |append| {
+        if append.stream != timers {
+            return Fate::Passes;
+        }
+        count.fetch_add(1, Ordering::SeqCst);
+        Fate::StoredUnanswered
+    })));
+    behind.run_until(Log::Validator, 1).await;
+    assert_eq!(armed.load(Ordering::SeqCst), 1);
 }
 
 /// One test per case and broker.

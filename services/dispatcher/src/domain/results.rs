@@ -3,7 +3,7 @@
 use millrace_decider::{Context, Refusal};
 use millrace_events::StatusOnFailure;
 use millrace_events::v1::{
-    Failure, MergeFailed, Outcome, TaskBlocked, TaskCancelled, TaskCompleted, TaskFailed, TaskRef,
+    Failure, MergeFailed, Outcome, Phase, TaskBlocked, TaskCancelled, TaskCompleted, TaskFailed, TaskRef,
     WorkOrderIssued, WorkOrderKind,
 };
 use millrace_events::{Code, DeployerEvent, DispatcherEvent, ValidatorEvent, WorkerEvent};
@@ -73,10 +73,13 @@ pub(super) fn worker(limits: &Limits, state: &Task, event: &WorkerEvent, context
     if matches!(standing, Standing::Present) && contradictions::is_unheard_of(state, order_id) {
         return Err(Refusal::Mismatch(format!("{what} for work order {order_id}, which was never offered")));
     }
-    if let WorkerEvent::ExecutionSuspended(_) = event {
-        // Given back unbegun, because the task was paused. Here it was resumed before that was said.
+    if let WorkerEvent::ExecutionSuspended(event) = event {
         let order = state.open_order(order_id).filter(|_| !state.paused);
-        return Ok(order.map(|order| timers::offered_again(limits, order, context)));
+        return Ok(order.map(|order| match event.phase() {
+            // Given back unbegun, because the task was paused. Here it was resumed before that was said.
+            Phase::Unspecified => timers::offered_again(limits, order, context),
+            phase => blocked(state, needs_a_person(phase, &event.reason)),
+        }));
     }
     if state.expired_orders.contains(order_id) {
         return Err(Refusal::Mismatch(format!("{what} for work order {order_id}, which had expired")));
@@ -300,6 +303,15 @@ pub(super) fn blocked(state: &Task, failure: Failure) -> DispatcherEvent {
 
 pub(super) fn issued(order: millrace_events::v1::WorkOrder, reason: impl Into<String>) -> DispatcherEvent {
     WorkOrderIssued { task: order.task.clone(), order: Some(order), reason: reason.into() }.into()
+}
+
+/// The work must not go on without a person. Offered again it would only come back.
+fn needs_a_person(phase: Phase, reason: &str) -> Failure {
+    let phase = phase.as_str_name().trim_start_matches("PHASE_");
+    let message = format!(
+        "{phase} needs a person: {reason}; change the spec, or `[worker] approve`, which says what needs one, and retry"
+    );
+    Failure::new(Code::PolicyDenied, message).at_stage("executing").with("phase", phase)
 }
 
 /// The failure as it was stated, with the stage where it lacks one.

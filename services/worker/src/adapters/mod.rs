@@ -10,8 +10,8 @@ mod workplace;
 
 pub use checkout::{Changed, Checkout, CheckoutError, Merge, Proposal};
 pub use dependencies::Dependencies;
-pub use edits::{Edit, EditError, apply};
 pub(crate) use edits::existing;
+pub use edits::{Edit, EditError, apply};
 pub use models::{Models, built_in_crew};
 pub use sandboxed::Sandboxed;
 pub use shared::SharedBuckets;

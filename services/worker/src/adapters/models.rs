@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use millrace_router::contracts::Contracts;
 use millrace_router::{
-    Answer, Ask, AskError, Crew, CrewError, Date, ModelError, ModelRequest, ModelResponse, Provider,
-    RECIPE, RecipeProvider, Reload, Role, Router, Shared, Source, Trail, day_of,
+    Answer, Ask, AskError, Crew, CrewError, Date, ModelError, ModelRequest, ModelResponse, Provider, RECIPE,
+    RecipeProvider, Reload, Role, Router, Shared, Source, Trail, day_of,
 };
 use millrace_runtime::settings::SettingsError;
 use millrace_telemetry::metrics::Counter;

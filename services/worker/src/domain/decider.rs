@@ -4,7 +4,7 @@ use millrace_decider::{Context, Decider, Due, Recorded, Refusal, Timestamp};
 use millrace_events::WorkerEvent;
 use millrace_events::v1::{TimerFired, WorkOrder, WorkOrderAcknowledged, WorkOrderKind};
 
-use super::{Claim, Effect, Ended, Execute, Input, Orders, Rank};
+use super::{Claim, Effect, Execute, Input, Orders, Rank, Said};
 
 /// One process of one worker identity.
 #[derive(Debug, Clone)]
@@ -30,7 +30,7 @@ impl Decider for Worker {
     ) -> Result<Option<WorkerEvent>, Refusal> {
         match input {
             Input::Offered(offer) => self.claim(state, &offer.order, context.now),
-            Input::Ended(ended) => self.end(state, ended),
+            Input::Noted(said) | Input::Ended(said) => self.say(state, said),
         }
     }
 
@@ -58,6 +58,7 @@ impl Decider for Worker {
                 }
                 _ => Vec::new(),
             },
+            Input::Noted(_) => Vec::new(),
         }
     }
 }
@@ -99,24 +100,25 @@ impl Worker {
     pub fn came_second(&self, state: &Orders, input: &Input) -> bool {
         match input {
             Input::Offered(offer) => state.claim(&offer.order.id).is_some_and(|claim| !self.holds(claim)),
-            Input::Ended(_) => false,
+            Input::Noted(_) | Input::Ended(_) => false,
         }
     }
 
-    /// The first end under the claim's own token stands. Once a later order of the task has been claimed, a
-    /// late end is refused by this log: its append expects the sequence that it was decided at. S2-G8b.
-    fn end(&self, state: &Orders, ended: &Ended) -> Result<Option<WorkerEvent>, Refusal> {
-        let Some(claim) = state.claim(&ended.order).filter(|claim| !claim.ended) else { return Ok(None) };
-        if !self.holds(claim) || claim.token != ended.token {
+    /// What is said under the claim's own token stands, up to the first end. Once a later order of the task has
+    /// been claimed, what is said late is refused by this log: its append expects the sequence that it was decided
+    /// at. S2-G8b.
+    fn say(&self, state: &Orders, said: &Said) -> Result<Option<WorkerEvent>, Refusal> {
+        let Some(claim) = state.claim(&said.order).filter(|claim| !claim.ended) else { return Ok(None) };
+        if !self.holds(claim) || claim.token != said.token {
             let message =
-                format!("{} was claimed under token {}, not {}", ended.order, claim.token, ended.token);
+                format!("{} was claimed under token {}, not {}", said.order, claim.token, said.token);
             return Err(Refusal::Mismatch(message));
         }
         if state.is_overtaken(claim) {
-            let message = format!("{} was taken over; what came of it late counts for nothing", ended.order);
+            let message = format!("{} was taken over; what came of it late counts for nothing", said.order);
             return Err(Refusal::Mismatch(message));
         }
-        Ok(Some(ended.event.clone()))
+        Ok(Some(said.event.clone()))
     }
 
     fn holds(&self, claim: &Claim) -> bool {

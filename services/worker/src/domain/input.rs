@@ -11,8 +11,10 @@ use millrace_events::{Key, WorkerEvent};
 pub enum Input {
     /// The dispatcher offers an order.
     Offered(Box<Offer>),
+    /// Something happened during the work on an order.
+    Noted(Box<Said>),
     /// The work on an order has ended.
-    Ended(Box<Ended>),
+    Ended(Box<Said>),
 }
 
 /// An order on offer.
@@ -24,16 +26,16 @@ pub struct Offer {
     pub order: WorkOrder,
 }
 
-/// How the work on an order ended.
+/// What the work on an order says: that something happened, or how it ended.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Ended {
+pub struct Said {
     /// The task.
     pub task: Key,
     /// Id of the order.
     pub order: String,
     /// The token under which it was worked on.
     pub token: u64,
-    /// The event that says how.
+    /// The event that says it.
     pub event: WorkerEvent,
 }
 
@@ -67,7 +69,7 @@ impl Input {
     pub fn task(&self) -> &Key {
         match self {
             Self::Offered(offer) => &offer.task,
-            Self::Ended(ended) => &ended.task,
+            Self::Noted(said) | Self::Ended(said) => &said.task,
         }
     }
 }

@@ -7,5 +7,5 @@ mod orders;
 mod tests;
 
 pub use decider::Worker;
-pub use input::{Effect, Ended, Execute, Input, Offer};
+pub use input::{Effect, Execute, Input, Offer, Said};
 pub use orders::{Claim, Orders, Rank};

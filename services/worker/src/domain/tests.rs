@@ -57,7 +57,7 @@ fn completed(order: &WorkOrder, token: u64) -> WorkerEvent {
 
 fn ended(order: &WorkOrder, token: u64, event: WorkerEvent) -> Input {
     let task = Key::new("VTID-01213").unwrap();
-    Input::Ended(Box::new(Ended { task, order: order.id.clone(), token, event }))
+    Input::Ended(Box::new(Said { task, order: order.id.clone(), token, event }))
 }
 
 fn executes(scenario: &Scenario<'_, Worker>, order: &WorkOrder) -> Option<u64> {

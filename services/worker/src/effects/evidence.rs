@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use millrace_events::Code;
-use millrace_events::v1::{Blob, ModelCallRecord, Phase, PhaseRecord};
-use millrace_router::{CallRecord, Verdict};
+use millrace_events::v1::{Blob, ModelCallRecord, ModelCalled, ModelCandidate, Phase, PhaseRecord};
+use millrace_router::{CallRecord, Considered, RECIPE, Verdict};
 use millrace_runtime::blobs::BlobError;
 use millrace_runtime::host::Fault;
 use millrace_runtime::host::retry::Backoff;
@@ -12,6 +12,7 @@ use millrace_telemetry::names::{attribute, span};
 
 use super::failures::{Step, Stop, brief};
 use super::job::Job;
+use super::prompts;
 
 /// First and longest pause before a store that does not answer is asked again.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -22,7 +23,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 pub struct Gathered {
     /// Artifacts in the store.
     pub evidence: Vec<Blob>,
-    /// Models that were asked.
+    /// Every call of a model, and of the recipe.
+    pub asked: Vec<ModelCallRecord>,
+    /// Those of them that stand in no event yet.
     pub calls: Vec<ModelCallRecord>,
     /// Phases that are over.
     pub phases: Vec<PhaseRecord>,
@@ -79,14 +82,21 @@ impl Gathered {
         Ok(())
     }
 
-    /// Keeps what was asked and answered: texts in the store, digests in the record.
+    /// Keeps what was asked and answered: texts in the store, digests in the record. A call that costs money is an
+    /// event at once, whatever becomes of the work; an answer out of the recipe is told with the end of the work.
     pub(super) async fn calls(&mut self, job: &Job<'_>, calls: &[CallRecord]) -> Step<()> {
         for call in calls {
             job.store("prompt.json", call.prompt.as_bytes()).await?;
             if let Some(answer) = &call.answer {
                 job.store("answer.txt", answer.as_bytes()).await?;
             }
-            self.calls.push(record(call));
+            let record = record(call);
+            self.asked.push(record.clone());
+            if call.provider == RECIPE {
+                self.calls.push(record);
+            } else {
+                job.journal.note(ModelCalled { task: Some(job.task.clone()), call: Some(record) }).await?;
+            }
         }
         Ok(())
     }
@@ -139,13 +149,13 @@ impl Job<'_> {
         }
     }
 
-    fn backoff(&self) -> Backoff {
+    pub(super) fn backoff(&self) -> Backoff {
         Backoff::new(FIRST_PAUSE, LONGEST_PAUSE, self.now().as_micros().cast_unsigned())
     }
 
     /// Waits a while for NATS, unless the work is told to end meanwhile: by its lease that runs out, its
     /// limit, or a stop. What NATS refuses for good is a failure.
-    async fn wait_out(&self, fault: Fault, what: String, pause: Duration) -> Step<()> {
+    pub(super) async fn wait_out(&self, fault: Fault, what: String, pause: Duration) -> Step<()> {
         if !fault.waits {
             return Err(Stop::caused(Code::Internal, what, &fault));
         }
@@ -180,7 +190,28 @@ fn record(call: &CallRecord) -> ModelCallRecord {
         cached_input_tokens: call.usage.cached_input,
         cache_write_tokens: call.usage.cache_write,
         reasoning_tokens: call.usage.reasoning,
+        candidates: call.candidates.iter().map(candidate).collect(),
+        policy: call.policy.name().to_owned(),
+        crew_sha256: call.crew_sha256.clone(),
+        prompt: call.origin.prompt.clone(),
+        prompt_version: call.origin.prompt_version.clone(),
+        artifact_sha256: call.origin.artifact_sha256.clone(),
+        persona_sha256: call.origin.persona_sha256.clone(),
+        variant: call.origin.variant.clone(),
+        requests: call.requests,
+        downgraded: call.downgraded,
+        finish: call.finish.clone(),
+        request_id: call.request_id.clone(),
+        phase: prompts::phase_of(&call.origin.prompt) as i32,
         ..ModelCallRecord::default()
+    }
+}
+
+fn candidate(considered: &Considered) -> ModelCandidate {
+    ModelCandidate {
+        name: considered.name.clone(),
+        provider: considered.provider.clone(),
+        dropped: brief(&considered.dropped, 300),
     }
 }
 

@@ -7,7 +7,7 @@ use millrace_events::v1::{
     ExecutionFailed, ExecutionSuspended, Failure, ModelCallRecord, WorkOrder, WorkOrderKind,
 };
 use millrace_events::{Code, DispatcherEvent, Event, Log, OperatorEvent, Service, WorkerEvent};
-use millrace_runtime::host::Fault;
+use millrace_runtime::host::{Fault, Reports};
 use millrace_runtime::lease::{self, Holder, Lease, Lost};
 use millrace_runtime::log_reader::LoggedEvent;
 use tokio_util::sync::CancellationToken;
@@ -17,7 +17,7 @@ use super::evidence::{Gathered, millis};
 use super::failures::{Step, Stop, stage};
 use super::{WorkerService, prompts};
 use crate::domain::{Execute, Input};
-use crate::ports::Assignment;
+use crate::ports::{Assignment, Journal};
 
 /// How long cancelled work has to kill what it started. The sandbox needs at most 10 s of it.
 const WIND_DOWN: Duration = Duration::from_secs(12);
@@ -46,6 +46,7 @@ impl WorkerService {
         &self,
         execute: &Execute,
         stop: &CancellationToken,
+        reports: Reports<Input>,
     ) -> Result<Option<Input>, Fault> {
         let order = &execute.order;
         let Some(lease) = self.take_lease(execute).await? else {
@@ -66,7 +67,8 @@ impl WorkerService {
         let started = self.context.clock.now();
         let limit = Duration::from_millis(order.execution_limit_ms);
         let mut gathered = Gathered::default();
-        let end = self.framed(execute, lease, limit, stop, &mut gathered).await;
+        let journal = Journal::new(execute, reports);
+        let end = self.framed(execute, lease, limit, stop, &journal, &mut gathered).await;
         if let Err(error) = self.work.clear(&order.id).await {
             tracing::warn!(order = order.id, %error, "the work's folder could not be removed");
         }
@@ -91,7 +93,7 @@ impl WorkerService {
         tracing::info!(order = order.id, code = failure.code_name(), message = failure.message, "failed");
         let event = ExecutionFailed {
             worker: self.decider.worker.clone(),
-            failure: Some(located(asked(failure, &gathered.calls), order.kind())),
+            failure: Some(located(asked(failure, &gathered.asked), order.kind())),
             evidence: gathered.evidence,
             calls: gathered.calls,
             duration_ms: millis(self.context.clock.now().since(started)),
@@ -108,11 +110,13 @@ impl WorkerService {
         lease: Lease,
         limit: Duration,
         stop: &CancellationToken,
+        journal: &Journal,
         gathered: &mut Gathered,
     ) -> End {
         let limits = &self.context.settings.limits;
         let cancel = CancellationToken::new();
-        let assignment = Assignment { execute, worker: &self.decider.worker, limit, cancel: &cancel };
+        let assignment =
+            Assignment { execute, worker: &self.decider.worker, limit, journal, cancel: &cancel };
         let work = self.work.run(&assignment, gathered).instrument(work_span(execute));
         tokio::pin!(work);
         let end = tokio::select! {
@@ -287,7 +291,7 @@ fn work_span(execute: &Execute) -> tracing::Span {
 /// Names the model that was asked last and the version of what it was asked, by which failures are grouped.
 fn asked(failure: Failure, calls: &[ModelCallRecord]) -> Failure {
     match calls.last() {
-        Some(call) => failure.with("model", &call.model).with("prompt_version", prompts::version(&call.role)),
+        Some(call) => failure.with("model", &call.model).with("prompt_version", prompts::version(call)),
         None => failure,
     }
 }

@@ -15,10 +15,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::evidence::Gathered;
 use super::failures::{Step, Stop};
+use super::prompts::Prompts;
 use super::{change, check};
 use crate::adapters::{Checkout, CheckoutError, Models, Workplace, prepare, remove};
 use crate::domain::Execute;
-use crate::ports::{Assignment, Commands, Work};
+use crate::ports::{Assignment, Commands, Journal, Work};
 
 /// The real work: models, git and a sandbox, each order in a folder of its own.
 pub struct Workbench {
@@ -30,6 +31,8 @@ pub struct Workbench {
     pub commands: Arc<dyn Commands>,
     /// Where it works.
     pub workplace: Workplace,
+    /// What models are asked with.
+    pub prompts: Prompts,
 }
 
 #[async_trait]
@@ -64,6 +67,7 @@ impl Work for Workbench {
             folder,
             started: self.context.clock.now(),
             deadline: Instant::now() + assignment.limit,
+            journal: assignment.journal,
             cancel: assignment.cancel,
         };
         match order.kind() {
@@ -91,6 +95,8 @@ pub(super) struct Job<'a> {
     pub(super) started: Timestamp,
     /// When its limit is over.
     pub(super) deadline: Instant,
+    /// Where it says what happens on the way.
+    pub(super) journal: &'a Journal,
     pub(super) cancel: &'a CancellationToken,
 }
 

@@ -21,7 +21,7 @@ use millrace_runtime::host::{EffectContext, Fault, Host, HostOptions, Hosted, In
 use millrace_runtime::memory::MemoryBroker;
 use millrace_runtime::nats::{ConnectOptions, NatsBroker};
 use millrace_testkit::NatsServer;
-use millrace_worker::domain::{Effect, Ended, Input, Offer, Orders, Worker};
+use millrace_worker::domain::{Effect, Input, Offer, Orders, Said, Worker};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -80,7 +80,7 @@ impl Hosted for Idle {
             ..ExecutionCompleted::default()
         }
         .into();
-        Ok(Some(Input::Ended(Box::new(Ended {
+        Ok(Some(Input::Ended(Box::new(Said {
             task: execute.task.clone(),
             order: execute.order.id.clone(),
             token: execute.token,

@@ -51,7 +51,10 @@ pub(crate) struct World {
 
 /// The defaults, with a program that can be the shim, which a test cannot.
 pub(crate) fn sandbox() -> SandboxConfig {
-    SandboxConfig { shim: Some(PathBuf::from(env!("CARGO_BIN_EXE_millrace-worker"))), ..SandboxConfig::default() }
+    SandboxConfig {
+        shim: Some(PathBuf::from(env!("CARGO_BIN_EXE_millrace-worker"))),
+        ..SandboxConfig::default()
+    }
 }
 
 /// A worker that runs.

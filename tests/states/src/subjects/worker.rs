@@ -1,7 +1,7 @@
 //! Who took which order, and how that ended.
 
 use millrace_events::{Event, Log, LogEvent as _, WorkerEvent};
-use millrace_worker::domain::{Ended, Input};
+use millrace_worker::domain::{Input, Said};
 use millrace_worker::effects::WorkerService;
 
 use super::task;
@@ -86,16 +86,20 @@ fn with_token(label: &Label, token: u64) -> WorkerEvent {
     event
 }
 
-/// The ends that the work on an order can come to, under the first claim's token and under another.
+/// What the work on an order can say on its way, and the ends that it can come to, under the first claim's token and
+/// under another.
 fn outcomes() -> Vec<(Label, Input)> {
     let mut found = Vec::new();
-    for name in ["ExecutionCompleted", "ExecutionFailed", "ExecutionSuspended", "ChecksCompleted"] {
+    let ends = ["ExecutionCompleted", "ExecutionFailed", "ExecutionSuspended", "ChecksCompleted"];
+    for name in ["ModelCalled"].into_iter().chain(ends) {
         for place in ["1.1", "1.2", "9.1"] {
             for token in [1, 3, 99] {
                 let label = Label::parse(&format!("{name} {place} token-{token}"));
-                let ended =
-                    Ended { task: task(), order: label.order_id(), token, event: with_token(&label, token) };
-                found.push((label.as_answer(), Input::Ended(Box::new(ended))));
+                let said =
+                    Said { task: task(), order: label.order_id(), token, event: with_token(&label, token) };
+                let said = Box::new(said);
+                let input = if ends.contains(&name) { Input::Ended(said) } else { Input::Noted(said) };
+                found.push((label.as_answer(), input));
             }
         }
     }
@@ -150,10 +154,10 @@ fn explain(history: &[WorkerEvent], arrival: &Arrival<Input>, owed: &[String]) -
                 None => (newest.max() > rank(&offer.order.id)).then_some("past"),
             }
         }
-        Input::Ended(ended) => match claim(history, &ended.order) {
+        Input::Noted(said) | Input::Ended(said) => match claim(history, &said.order) {
             None => Some("unasked"),
             Some(claim) if claim.is_ended => Some("done"),
-            Some(claim) if !claim.is_ours || claim.token != ended.token => Some("fenced"),
+            Some(claim) if !claim.is_ours || claim.token != said.token => Some("fenced"),
             Some(_) => None,
         },
     }
@@ -166,9 +170,9 @@ fn lawful(history: &[WorkerEvent], arrival: &Arrival<Input>, event: &WorkerEvent
             let is_free = event.order == offer.order.id && claimed(&event.order).is_none();
             is_free.then_some(()).ok_or_else(|| "a second claim".to_owned())
         }
-        (Some(Input::Ended(ended)), event) => {
-            let holds = claimed(&ended.order)
-                .is_some_and(|claim| claim.is_ours && !claim.is_ended && claim.token == ended.token);
+        (Some(Input::Noted(said) | Input::Ended(said)), event) => {
+            let holds = claimed(&said.order)
+                .is_some_and(|claim| claim.is_ours && !claim.is_ended && claim.token == said.token);
             holds.then_some(()).ok_or_else(|| format!("{} without the claim", event.name()))
         }
         _ => Err(format!("{} on an offer", event.name())),

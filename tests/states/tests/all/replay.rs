@@ -19,7 +19,7 @@ use millrace_states::watched::{Decided, Script, Watched};
 use millrace_states::world::{self, PausedClock};
 use millrace_validator::domain::{Effect as ValidatorEffect, Input as ValidatorInput};
 use millrace_validator::effects::ValidatorService;
-use millrace_worker::domain::{Effect as WorkerEffect, Ended, Input as WorkerInput};
+use millrace_worker::domain::{Effect as WorkerEffect, Input as WorkerInput, Said};
 use millrace_worker::effects::WorkerService;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -54,7 +54,7 @@ fn work(effect: &WorkerEffect) -> Option<Option<WorkerInput>> {
         }
         _ => unreachable!(),
     }
-    let ended = Ended { task: execute.task.clone(), order: order.id.clone(), token: execute.token, event };
+    let ended = Said { task: execute.task.clone(), order: order.id.clone(), token: execute.token, event };
     Some(Some(WorkerInput::Ended(Box::new(ended))))
 }
 

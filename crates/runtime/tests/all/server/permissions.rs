@@ -174,7 +174,11 @@ async fn deadlines_leases_targets_heartbeats_and_blobs_belong_to_those_who_need_
         let releases = service == Service::Deployer;
         assert_eq!(may_append(&broker, &kv_write(TARGET_BUCKET, "target-a")).await, releases, "{name}");
         let (counts, switches) = (service == Service::Worker, service == Service::Query);
-        assert_eq!(may_append(&broker, &kv_write(MODEL_USE_BUCKET, "day.2026-11-20")).await, counts, "{name}");
+        assert_eq!(
+            may_append(&broker, &kv_write(MODEL_USE_BUCKET, "day.2026-11-20")).await,
+            counts,
+            "{name}"
+        );
         assert_eq!(may_append(&broker, &kv_write(MODEL_SWITCH_BUCKET, "switch")).await, switches, "{name}");
         let blob = Append::new(BLOB_STREAM, format!("millrace.blobs.{}.0", "0".repeat(64)), Vec::new());
         let writes = matches!(service, Service::SpecRegistry | Service::Worker | Service::Deployer);

@@ -1,12 +1,13 @@
 //! One question to the models, and what it means when there is no answer.
 
 use millrace_events::Code;
-use millrace_router::{Ask, AskError, Earlier, ErrorClass, Origin, Role};
+use millrace_events::v1::ModelFellBack;
+use millrace_router::{Ask, AskError, Earlier, ErrorClass, Fallback, Origin, Role};
 use millrace_telemetry::names::{attribute, span};
 use serde_json::Value;
 
 use super::super::evidence::Gathered;
-use super::super::failures::{Step, Stop};
+use super::super::failures::{Step, Stop, brief};
 use super::super::job::Job;
 use super::super::prompts::without_secrets;
 
@@ -42,7 +43,22 @@ pub(super) async fn ask(
     let asked = job.bench.models.ask(&ask, job.cancel).await;
     let calls = asked.as_ref().map_or_else(AskError::calls, |answer| answer.calls.as_slice());
     gathered.calls(job, calls).await?;
+    let fallbacks = asked.as_ref().map_or_else(AskError::fallbacks, |answer| answer.fallbacks.as_slice());
+    for fallback in fallbacks {
+        job.journal.note(fell_back(job, fallback)).await?;
+    }
     asked.map(|answer| answer.value).map_err(|error| unanswered(job, &error))
+}
+
+fn fell_back(job: &Job<'_>, fallback: &Fallback) -> ModelFellBack {
+    ModelFellBack {
+        task: Some(job.task.clone()),
+        role: fallback.role.name().to_owned(),
+        from: fallback.from.clone(),
+        to: fallback.to.clone(),
+        class: fallback.class.name().to_owned(),
+        reason: brief(&fallback.reason, 500),
+    }
 }
 
 /// Who has answered so far, so that who makes a change does not judge it. S4-ROLE.
@@ -50,7 +66,7 @@ fn earlier(gathered: &Gathered) -> Vec<Earlier> {
     let role = |name: &str| {
         [Role::Planner, Role::Implementer, Role::Reviewer].into_iter().find(|role| role.name() == name)
     };
-    let answered = gathered.calls.iter().filter(|call| call.verdict == "accepted");
+    let answered = gathered.asked.iter().filter(|call| call.verdict == "accepted");
     let mut earlier: Vec<Earlier> = Vec::new();
     for call in answered {
         let Some(role) = role(&call.role) else { continue };

@@ -17,11 +17,8 @@ const VALIDATIONS: Definition = Definition {
     unit: "{phase}",
     description: "Phases whose evidence did not count",
 };
-const BACKTRACKS: Definition = Definition {
-    name: "phase_backtracks",
-    unit: "{step}",
-    description: "Steps back to an earlier phase",
-};
+const BACKTRACKS: Definition =
+    Definition { name: "phase_backtracks", unit: "{step}", description: "Steps back to an earlier phase" };
 const GATES: Definition = Definition {
     name: "evidence_gate_failed",
     unit: "{artifact}",
