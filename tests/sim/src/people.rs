@@ -43,7 +43,7 @@ fn spec(task: u64, version: u64) -> Vec<u8> {
         2 => LIMITED_DOMAIN.to_uppercase(),
         _ => "till".to_owned(),
     };
-    let priority = if task % 5 == 0 { "high" } else { "medium" };
+    let priority = if task.is_multiple_of(5) { "high" } else { "medium" };
     format!(
         "# Task {task}\n\nDomain: {domain}\nPriority: {priority}\n\n## Summary\nVersion {version} of what task {task} is to do.\n\n## Problem\nIt is \
          not done.\n\n## Acceptance Criteria\n- [ ] It is done.\n"

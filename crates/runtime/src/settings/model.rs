@@ -196,10 +196,13 @@ impl Default for Telemetry {
 }
 
 impl Settings {
-    /// Reads a service's own section; unknown keys and wrong types are named with the section.
+    /// Reads a service's own section; unknown keys and wrong types are named with the section and the key.
     pub fn section<T: DeserializeOwned>(&self, name: &str, section: &Section) -> Result<T, SettingsError> {
-        section.clone().try_into().map_err(|error: toml::de::Error| {
-            SettingsError::invalid(format!("[{name}]: {}", error.message()))
+        serde_path_to_error::deserialize(section.clone()).map_err(|error| {
+            match error.path().to_string().as_str() {
+                "." => SettingsError::invalid(format!("[{name}]: {}", error.inner().message())),
+                key => SettingsError::invalid(format!("[{name}] {key}: {}", error.inner().message())),
+            }
         })
     }
 

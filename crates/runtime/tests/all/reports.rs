@@ -144,7 +144,7 @@ async fn what_an_effect_reports_is_stored_in_order_before_it_goes_on() {
     let envelope =
         Envelope::new("one", "/test", key.clone(), millrace_decider::Timestamp::from_millis(1), &issued);
     let append = Append::new(Log::Dispatcher.stream(0), Log::Dispatcher.subject(&key, 1), envelope.encode());
-    broker.append(&append.content_type(CONTENT_TYPE_PROTOBUF)).await.unwrap();
+    let _stored = broker.append(&append.content_type(CONTENT_TYPE_PROTOBUF)).await.unwrap();
 
     let stop = CancellationToken::new();
     let options = HostOptions { effect_backoff: Duration::from_millis(1), ..HostOptions::default() };

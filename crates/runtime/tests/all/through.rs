@@ -36,7 +36,7 @@ impl<F: Fn(&Append) -> Fate + Send + Sync + 'static> Broker for Through<F> {
             Fate::Passes => self.inner.append(message).await,
             Fate::Hangs => std::future::pending().await,
             Fate::StoredUnanswered => {
-                self.inner.append(message).await?;
+                let _unanswered = self.inner.append(message).await?;
                 let operation = format!("an append on {}", message.subject);
                 Err(BrokerError::Timeout { operation, after: Duration::from_secs(2) }.into())
             }

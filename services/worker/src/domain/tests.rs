@@ -5,7 +5,8 @@ use std::time::Duration;
 use millrace_decider::test::{Decision, Scenario, given};
 use millrace_decider::{Due, Refusal};
 use millrace_events::v1::{
-    ExecutionCompleted, ExecutionFailed, TaskRef, WorkOrder, WorkOrderAcknowledged, WorkOrderKind,
+    ExecutionCompleted, ExecutionFailed, ModelCalled, TaskRef, WorkOrder, WorkOrderAcknowledged,
+    WorkOrderKind,
 };
 use millrace_events::{Key, WorkerEvent, wire_time};
 
@@ -128,6 +129,32 @@ fn s2_g8b_once_it_is_taken_over_a_late_end_is_refused_by_the_log() {
     // Until then nobody has taken anything over.
     let mut scenario = given(&one).event(acknowledged(&change(), &one));
     scenario.when(&end).event();
+}
+
+/// What happens on the way: as often as it is said, under the claim, until the order has ended or is somebody else's.
+#[test]
+fn s2_g8b_what_is_said_on_the_way_counts_under_the_claim_only() {
+    let one = worker("w1", "a");
+    let order = change();
+    let note = |token| {
+        let task = Key::new("VTID-01213").unwrap();
+        let event: WorkerEvent = ModelCalled { task: order.task.clone(), ..ModelCalled::default() }.into();
+        Input::Noted(Box::new(Said { task, order: order.id.clone(), token, event }))
+    };
+    assert!(given(&one).when(&note(1)).is_nothing(), "nothing was claimed");
+    let mut scenario = given(&one).event(acknowledged(&order, &one));
+    for _ in 0..2 {
+        assert!(matches!(scenario.when(&note(1)).event(), WorkerEvent::ModelCalled(_)));
+    }
+    assert!(scenario.due(&note(1)).is_empty(), "the work is under way already");
+    assert_refused(scenario.when(&note(9)));
+    scenario.when(&ended(&order, 1, completed(&order, 1)));
+    assert!(scenario.when(&note(1)).is_nothing(), "it has ended");
+
+    let later = super::tests::order(1, 2, WorkOrderKind::Change, 1);
+    let taken_over = acknowledged(&later, &worker("w2", "b"));
+    let mut overtaken = given(&one).event(acknowledged(&order, &one)).event(taken_over);
+    assert_refused(overtaken.when(&note(1)));
 }
 
 #[test]

@@ -204,7 +204,7 @@ mod tests {
         assert_eq!(state(checkout.root()), untouched, "zero writes");
 
         apply(checkout.root(), &edits).unwrap();
-        let date = millrace_decider::Timestamp::from_millis(0);
+        let date = millrace_decider::Timestamp::from_millis(1_767_225_600_000);
         let proposal = crate::adapters::Proposal { base: &base, branch: "x", message: "x", date };
         let head = checkout.commit(&proposal).await.unwrap().unwrap();
         let letter = |touch| match touch {

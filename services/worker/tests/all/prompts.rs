@@ -142,7 +142,7 @@ async fn reset(world: &World, drift: &PromptDriftDetected, actor: &str) {
         reason: "quicker".to_owned(),
     }
     .into();
-    let envelope = Envelope::new(&format!("reset-{actor}"), "/test", key.clone(), System.now(), &event);
+    let envelope = Envelope::new(format!("reset-{actor}"), "/test", key.clone(), System.now(), &event);
     let append = Append::new(Log::Operator.stream(0), Log::Operator.subject(&key, 1), envelope.encode());
     let _appended = world.broker.append(&append.content_type(CONTENT_TYPE_PROTOBUF)).await.unwrap();
 }
