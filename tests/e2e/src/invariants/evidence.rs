@@ -1,6 +1,7 @@
 //! What is collected when a run is over.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use millrace_events::{Envelope, Event, Log};
 use millrace_ledger::{Ledger, verify};
@@ -16,6 +17,8 @@ use crate::receiving::Receiver;
 
 /// Messages of a log that are read at a time.
 const PAGE: usize = 1_000;
+/// How long what is under way at the end may take.
+const SETTLES: Duration = Duration::from_secs(20);
 
 /// Everything that the invariants look at.
 #[derive(Debug, Clone, Default)]
@@ -150,10 +153,23 @@ impl Evidence {
             logs,
             receivers,
             ledger: LedgerSeen::look(cluster).await,
-            consumers: cluster.nats.monitor().and_then(monitor::consumers).unwrap_or_default(),
+            consumers: lags(cluster).await,
             sandboxes: workers.iter().flat_map(|name| leftovers::sandboxes(&cluster.path(name))).collect(),
             ..Self::default()
         }
+    }
+}
+
+/// What waits, at the last of several looks: a deadline that fires in this moment is under way for a moment.
+async fn lags(cluster: &Cluster) -> Vec<Lag> {
+    let until = Instant::now() + SETTLES;
+    loop {
+        let lags = cluster.nats.monitor().and_then(monitor::consumers).unwrap_or_default();
+        let is_settled = !lags.is_empty() && lags.iter().all(Lag::is_zero);
+        if is_settled || Instant::now() > until {
+            return lags;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
