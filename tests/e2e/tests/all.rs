@@ -21,6 +21,8 @@ mod ledgers;
 mod limits;
 #[path = "all/loss.rs"]
 mod loss;
+#[path = "all/models.rs"]
+mod models;
 #[path = "all/operators.rs"]
 mod operators;
 #[path = "all/refusals.rs"]

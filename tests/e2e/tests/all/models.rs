@@ -58,12 +58,11 @@ impl Bench {
         (task, word)
     }
 
-    /// What the worker's log says of each call of a task's last attempt: role and model.
+    /// What the worker's log says of each call for a task: an event of its own.
     async fn calls(&self, task: &str) -> Vec<Value> {
         let log = self.cluster.history(task).await;
-        let ended = ["ExecutionCompleted", "ExecutionFailed"];
-        let last = log.iter().rev().find(|event| ended.contains(&event.name.as_str())).unwrap();
-        Cluster::data(last)["calls"].as_array().cloned().unwrap_or_default()
+        let called = log.iter().filter(|event| event.name == "ModelCalled");
+        called.map(|event| Cluster::data(event)["call"].clone()).collect()
     }
 
     /// Neither key stands in any event or log of a process.
@@ -119,8 +118,14 @@ fn write_crew(path: &std::path::Path, first: &str, second: Option<&str>) {
     std::fs::rename(&new, path).unwrap();
 }
 
+/// The page that a task writes: its own, so that no question about another task holds its word.
+fn page_of(word: &str) -> String {
+    format!("{}.txt", word.replace("heron", "page"))
+}
+
 /// Good answers to every question about the task with that word; what is scripted before goes first.
 fn answer_well(server: &ModelServer, word: &str) {
+    let page = page_of(word);
     let risks = json!([{"what": "a typo", "likelihood": "low", "impact": "low", "mitigation": "a check"}]);
     let rubric: Vec<Value> = ["correctness", "completeness", "safety", "simplicity", "tests"]
         .iter()
@@ -147,15 +152,15 @@ fn answer_well(server: &ModelServer, word: &str) {
             "plan",
             json!({
                 "summary": "Write the page.", "rollback_plan": "revert the commit", "risk_level": "low", "tests": ["grep"],
-                "steps": [{"id": "1", "what": "write the page", "files": ["page.txt"], "check": "grep"}],
-                "file_map": [{"path": "page.txt", "action": "modify", "why": "It holds the text."}],
+                "steps": [{"id": "1", "what": "write the page", "files": [page], "check": "grep"}],
+                "file_map": [{"path": page, "action": "create", "why": "It holds the text."}],
             }),
         ),
         (
             "worker",
             json!({
-                "edits": [{"path": "page.txt", "action": "write", "content": format!("{word}\n")}],
-                "commands": [format!("grep -q {word} page.txt")], "dry_run": false, "pr_required": true,
+                "edits": [{"path": page, "action": "write", "content": format!("{word}\n")}],
+                "commands": [format!("grep -q {word} {page}")], "dry_run": false, "pr_required": true,
                 "rollback_commands": [], "title": "Another page", "summary": "The page says something else.",
             }),
         ),
@@ -204,7 +209,7 @@ async fn released_by_every_provider(bench: &Bench) -> Vec<String> {
         let (task, word) = bench.task(&format!("{:05}", 400 + number));
         answer_well(&bench.server, &word);
         bench.cluster.wait_for(&task, TaskStatus::Complete, BOUND).await;
-        let page = bench.cluster.repository.git(&["show", "main:page.txt"]);
+        let page = bench.cluster.repository.git(&["show", &format!("main:{}", page_of(&word))]);
         assert_eq!(page, word, "{wire:?}");
         let requests = bench.server.requests_with(&word);
         assert!(requests.len() >= 3, "{wire:?}: a plan, a change and a review at least");
