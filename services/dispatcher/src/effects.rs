@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use millrace_events::v1::{CancelRequested, StageStopped, TaskRef, TimerFired};
+use millrace_events::v1::{CancelRequested, Phase, StageStopped, TaskRef, TimerFired};
 use millrace_events::{
     DeployerEvent, DispatcherEvent, Event, Key, Log, OperatorEvent, ProjectorEvent, Service,
     SpecRegistryEvent, WorkerEvent,
@@ -55,7 +55,7 @@ impl DispatcherService {
                 WorkerEvent::ExecutionFailed(event) if event.order == *order => report.finished = true,
                 WorkerEvent::ExecutionSuspended(event) if event.order == *order => {
                     report.finished = true;
-                    report.suspended = true;
+                    report.suspended = event.phase() == Phase::Unspecified;
                 }
                 WorkerEvent::ChecksCompleted(event) if event.order == *order => report.finished = true,
                 _ => {}

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use millrace_events::{Key, WorkerEvent};
+use millrace_events::{Code, Key, WorkerEvent};
 use millrace_policy::exec::Verdict;
 use millrace_runtime::host::Reports;
 use millrace_sandbox::{Finished, Prepared, SandboxError, SandboxUnavailable, SetupError};
@@ -64,7 +64,7 @@ impl Journal {
     /// Writes one event.
     ///
     /// # Errors
-    /// The service is ending: the work ends, too.
+    /// It stands in no log, and the work must not go on: the service is ending, or cannot store it.
     pub async fn note(&self, event: impl Into<WorkerEvent>) -> Step<()> {
         let said = Said {
             task: self.task.clone(),
@@ -72,7 +72,10 @@ impl Journal {
             token: self.token,
             event: event.into(),
         };
-        self.reports.report(Input::Noted(Box::new(said))).await.map_err(|_ending| Stop::Cancelled)
+        let recorded = self.reports.report(Input::Noted(Box::new(said))).await;
+        recorded.map_err(|error| {
+            Stop::caused(Code::Internal, "what the work has done could not be recorded", &error)
+        })
     }
 }
 

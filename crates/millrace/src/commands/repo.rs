@@ -3,10 +3,9 @@
 use std::path::Path;
 
 use millrace_events::Code;
-use millrace_policy::exec::{Decision, ExecPolicy};
+use millrace_policy::exec::ExecPolicy;
 use millrace_profile::{
-    Change, CommandPolicy, DryRun, Folder, Index, Profile, RuleSpoken, Symbol, Touch, Verdict, detect_in,
-    dry_run, gate,
+    Change, DryRun, Folder, Index, Profile, Symbol, Touch, Verdict, detect_in, dry_run, gate,
 };
 use serde_json::Value;
 
@@ -184,7 +183,7 @@ fn rehearse(arguments: &RepoDryRun, output: &Output) -> Result<Exit, Failure> {
     let tree = tree(&arguments.path)?;
     let profile = detect_in(&tree);
     let policy = ExecPolicy::built_in().map_err(|error| Failure::internal(error.to_string()))?;
-    let tried = dry_run(&tree, &profile, &change, &Rules(policy)).map_err(|error| {
+    let tried = dry_run(&tree, &profile, &change, &policy).map_err(|error| {
         let advice = "An edit must fit the files as they are; correct it in the change set.";
         Failure::new(Exit::Unsuccessful, printable(&error.to_string()), advice)
     })?;
@@ -261,20 +260,4 @@ fn show_dry_run(tried: &DryRun, output: &Output) {
         [missing.evidence.as_str().into(), missing.why.as_str().into(), missing.advice.as_str().into()]
     });
     section("Missing evidence", ["EVIDENCE", "WHY", "WHAT TO DO"], &rows.collect::<Vec<[Cell; 3]>>(), output);
-}
-
-/// The exec policy, asked before anything runs.
-struct Rules(ExecPolicy);
-
-impl CommandPolicy for Rules {
-    fn judge(&self, command: &str) -> Option<RuleSpoken> {
-        let spoken = self.0.judge(command);
-        let verdict = match spoken.decision {
-            Decision::Allow => return None,
-            Decision::Prompt => Verdict::Prompt,
-            Decision::Forbid => Verdict::Forbid,
-        };
-        let why = if spoken.reason.is_empty() { "no rule allows it".to_owned() } else { spoken.reason };
-        Some(RuleSpoken { rule: "exec".to_owned(), subject: command.to_owned(), verdict, why })
-    }
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use ignore::gitignore::GitignoreBuilder;
+use millrace_policy::exec::{Decision, ExecPolicy};
 use serde::{Deserialize, Serialize};
 
 use super::Touched;
@@ -39,6 +40,19 @@ pub enum Verdict {
 pub trait CommandPolicy {
     /// The rule that speaks about a command, if one does.
     fn judge(&self, command: &str) -> Option<RuleSpoken>;
+}
+
+impl CommandPolicy for ExecPolicy {
+    fn judge(&self, command: &str) -> Option<RuleSpoken> {
+        let spoken = Self::judge(self, command);
+        let verdict = match spoken.decision {
+            Decision::Allow => return None,
+            Decision::Prompt => Verdict::Prompt,
+            Decision::Forbid => Verdict::Forbid,
+        };
+        let why = if spoken.reason.is_empty() { "no rule allows it".to_owned() } else { spoken.reason };
+        Some(RuleSpoken { rule: "exec".to_owned(), subject: command.to_owned(), verdict, why })
+    }
 }
 
 /// No rules about commands.

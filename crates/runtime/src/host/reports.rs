@@ -20,9 +20,9 @@ pub(super) struct Report<I> {
     pub(super) done: oneshot::Sender<()>,
 }
 
-/// The host is ending and decides nothing any more.
+/// The report was not recorded: the host is ending, or cannot store it; its log says which.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the service is ending; the report was not recorded")]
+#[error("a report was not recorded: the service is ending, or cannot store it")]
 pub struct NotRecorded;
 
 impl<I> Reports<I> {

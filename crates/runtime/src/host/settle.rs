@@ -293,8 +293,15 @@ impl<H: Hosted> Host<H> {
                         }
                     }
                 }
-                Step::Hold => tracing::warn!(%key, "a report cannot be held; it is left out"),
-                Step::Poison(fault) => tracing::error!(%key, fault = %chain_of(&fault), "a report is lost"),
+                // Not acknowledged: whoever reports must know that it does not stand in the log.
+                Step::Hold => {
+                    tracing::error!(%key, "a report comes too early; it is not recorded");
+                    continue;
+                }
+                Step::Poison(fault) => {
+                    tracing::error!(%key, fault = %chain_of(&fault), "a report is not recorded");
+                    continue;
+                }
             }
             // Whoever reported may be gone.
             let _gone = done.send(());

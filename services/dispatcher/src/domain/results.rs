@@ -74,11 +74,11 @@ pub(super) fn worker(limits: &Limits, state: &Task, event: &WorkerEvent, context
         return Err(Refusal::Mismatch(format!("{what} for work order {order_id}, which was never offered")));
     }
     if let WorkerEvent::ExecutionSuspended(event) = event {
-        let order = state.open_order(order_id).filter(|_| !state.paused);
-        return Ok(order.map(|order| match event.phase() {
+        return Ok(state.open_order(order_id).and_then(|order| match event.phase() {
             // Given back unbegun, because the task was paused. Here it was resumed before that was said.
-            Phase::Unspecified => timers::offered_again(limits, order, context),
-            phase => blocked(state, needs_a_person(phase, &event.reason)),
+            Phase::Unspecified => (!state.paused).then(|| timers::offered_again(limits, order, context)),
+            // Done once more after a resume it would cost its money twice.
+            phase => Some(blocked(state, needs_a_person(phase, &event.reason))),
         }));
     }
     if state.expired_orders.contains(order_id) {

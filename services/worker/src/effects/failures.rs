@@ -22,7 +22,7 @@ impl Stop {
     }
 
     /// A failure with the errors underneath.
-    pub(super) fn caused(code: Code, message: impl AsRef<str>, error: &dyn std::error::Error) -> Self {
+    pub(crate) fn caused(code: Code, message: impl AsRef<str>, error: &dyn std::error::Error) -> Self {
         let mut failure = Failure::new(code, scrub(message.as_ref())).caused_by(error);
         for cause in &mut failure.causes {
             *cause = scrub(cause);

@@ -6,10 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use millrace_events::Code;
-use millrace_policy::exec::{Decision, ExecPolicy};
+use millrace_policy::exec::ExecPolicy;
 use millrace_profile::{
-    Change, CommandPolicy, DryRun, EditError, Folder, Index, MAX_FILES, Profile, RuleSpoken, Verdict,
-    detect_in, dry_run, gate,
+    Change, DryRun, EditError, Folder, Index, MAX_FILES, Profile, detect_in, dry_run, gate,
 };
 
 use super::evidence::Gathered;
@@ -74,7 +73,7 @@ pub(super) async fn rehearse(
 }
 
 fn tried(tree: &Folder, profile: &Profile, change: &Change, policy: ExecPolicy) -> Result<DryRun, EditError> {
-    dry_run(tree, profile, change, &Rules(policy))
+    dry_run(tree, profile, change, &policy)
 }
 
 fn same(edit: &Edit) -> millrace_profile::Edit {
@@ -83,22 +82,6 @@ fn same(edit: &Edit) -> millrace_profile::Edit {
         Edit::Write { path, content } => Tried::Write { path, content },
         Edit::Delete { path } => Tried::Delete { path },
         Edit::Replace { path, find, replace } => Tried::Replace { path, find, replace },
-    }
-}
-
-/// The exec policy, asked before anything runs.
-struct Rules(ExecPolicy);
-
-impl CommandPolicy for Rules {
-    fn judge(&self, command: &str) -> Option<RuleSpoken> {
-        let spoken = self.0.judge(command);
-        let verdict = match spoken.decision {
-            Decision::Allow => return None,
-            Decision::Prompt => Verdict::Prompt,
-            Decision::Forbid => Verdict::Forbid,
-        };
-        let why = if spoken.reason.is_empty() { "no rule allows it".to_owned() } else { spoken.reason };
-        Some(RuleSpoken { rule: "exec".to_owned(), subject: command.to_owned(), verdict, why })
     }
 }
 

@@ -332,21 +332,29 @@ fn a_suspension_that_is_heard_of_after_the_resume_is_offered_again_once() {
 /// Offered again, it would come back for ever.
 #[test]
 fn work_that_needs_a_person_blocks_the_run_and_says_why() {
-    let mut cycle = Cycle::scheduled();
-    let order = cycle.order();
-    let mut event = ExecutionSuspended {
-        task: order.task.clone(),
-        order: order.id.clone(),
-        reason: "the plan's risk is high".to_owned(),
-        ..Default::default()
-    };
-    event.set_phase(Phase::Implement);
-    let suspended = Input::Worker { event: event.into(), at: cycle.now };
-    let DispatcherEvent::TaskBlocked(blocked) = cycle.when(9, &suspended).event() else { panic!() };
-    let failure = blocked.failure.unwrap();
-    assert_eq!(failure.known_code(), Some(Code::PolicyDenied));
-    assert!(failure.message.starts_with("IMPLEMENT needs a person: the plan's risk is high"), "{failure:?}");
-    assert!(cycle.when(9, &suspended).is_nothing());
+    for is_paused in [false, true] {
+        let mut cycle = Cycle::scheduled();
+        let order = cycle.order();
+        let mut event = ExecutionSuspended {
+            task: order.task.clone(),
+            order: order.id.clone(),
+            reason: "the plan's risk is high".to_owned(),
+            ..Default::default()
+        };
+        event.set_phase(Phase::Implement);
+        let suspended = Input::Worker { event: event.into(), at: cycle.now };
+        if is_paused {
+            cycle.paused(1);
+        }
+        let DispatcherEvent::TaskBlocked(blocked) = cycle.when(9, &suspended).event() else { panic!() };
+        let failure = blocked.failure.unwrap();
+        assert_eq!(failure.known_code(), Some(Code::PolicyDenied));
+        assert!(
+            failure.message.starts_with("IMPLEMENT needs a person: the plan's risk is high"),
+            "{failure:?}"
+        );
+        assert!(cycle.when(9, &suspended).is_nothing());
+    }
 }
 
 #[test]
